@@ -1,0 +1,516 @@
+"""The `kerasnsoc` command: each subcommand is a thin layer over public Python.
+
+Exit codes: 0 success, 1 a file, an input or the installation is bad, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from kerasnsoc._tables import printable, render
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from kerasnsoc.artifact import NetworkSpec
+    from kerasnsoc.runtime import Model
+
+# Room by room, imports happen inside the commands: `--help` answers at once, and everything but
+# `demo` works without Keras and TensorFlow.
+
+_EXPECTED_ERRORS = (ImportError, MemoryError, OSError, OverflowError, ValueError)
+_PREVIEW = 20
+
+
+class _Commands(TyperGroup):
+    """Turns expected errors into one line and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader of a pipe went away; the library ends quietly
+        except _EXPECTED_ERRORS as error:
+            typer.echo(f"kerasnsoc: {_one_line(error)}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="kerasnsoc",
+    cls=_Commands,
+    help="Inspect, check, run and price networks frozen by kerasnsoc.",
+    epilog="Exit codes: 0 success, 1 bad file, input or installation, 2 wrong usage.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="An artifact, such as net.h5.")]
+Inputs = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help="An .npy of integers, images (n, h, w, channels) or events (n, w, h, channels); or "
+        "a recording of events: .aedat, .bin (N-MNIST) or an .npy with fields t, x, y, p.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without the letter µ must not turn a result into an error.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app()
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from kerasnsoc import __version__
+
+        typer.echo(f"kerasnsoc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def info(file: File, as_json: AsJson = False) -> None:
+    """Show layers, shapes, bits, bytes, scaling."""
+    from kerasnsoc.artifact import content_digest, load
+
+    spec = load(file)
+    content = _describe(spec)
+    content = {
+        "file": str(file),
+        "file_bytes": file.stat().st_size,
+        "content_digest": content_digest(spec),
+        **content,
+    }
+    if as_json:
+        _print_json(content)
+        return
+    height, width, channels = content["input"]["shape_hwc"]
+    typer.echo(f"file: {printable(str(file))} ({content['file_bytes']:,} bytes)")
+    typer.echo(f"content: sha256 {content['content_digest']}")
+    typer.echo(
+        f"input: {content['input']['kind']}, {height} x {width} x {channels} "
+        f"(height, width, channels), {content['input']['bits']} bits; "
+        f"integer = {content['input']['scale']:g} * Keras value + {content['input']['shift']}"
+    )
+    rows = []
+    for layer in content["layers"]:
+        weights, activation = layer["weights_bits"], layer["activation_bits"]
+        rows.append(
+            [
+                layer["name"],
+                layer["type"],
+                ", ".join(layer["inbounds"]) or "-",
+                " x ".join(map(str, layer["output_dims_whc"])),
+                "-" if weights is None else str(weights),
+                "potentials" if activation is None else str(activation),
+                f"{layer['bytes']:,}",
+            ]
+        )
+    columns = ["layer", "type", "from", "output (w x h x f)", "weight bits", "output bits", "bytes"]
+    typer.echo(render(columns, rows))
+    typer.echo(f"arrays: {content['array_bytes']:,} bytes")
+    # JSON text keeps a stranger's control characters escaped.
+    typer.echo(f"metadata: {json.dumps(content['metadata'], sort_keys=True)}")
+
+
+@app.command()
+def run(
+    file: File,
+    inputs: Inputs,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.npy", help="Write the classes (or the potentials) here."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="L.npy", help="True classes, to report the accuracy.")
+    ] = None,
+    potentials: Annotated[
+        bool, typer.Option("--potentials", help="Give the last layer's integers, (n, w, h, f).")
+    ] = False,
+    packet_us: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="T", help="Cut a recording into samples of T microseconds."),
+    ] = None,
+    packet_events: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Cut a recording every N events.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a batch; show classes and activity."""
+    if potentials and output is None and not as_json:
+        raise typer.BadParameter("--potentials needs --output OUT.npy or --json to go to")
+    if packet_us is not None and packet_events is not None:
+        raise typer.BadParameter("--packet-us and --packet-events exclude each other")
+    for read in (file, inputs, labels):
+        if output is not None and read is not None and output.resolve() == read.resolve():
+            raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
+    model, batch = _open(file, inputs, packet_us, packet_events)
+    expected = None if labels is None else _read_labels(labels, len(batch))
+    classes = model.predict(batch)
+    layers = _layer_rows(model)  # now: the next line runs the batch again and counts it again
+    values = model.forward(batch) if potentials else None
+    content: dict[str, Any] = {"samples": len(batch), "classes": classes.tolist()}
+    if expected is not None:
+        correct = int((classes == expected).sum())
+        content |= {"correct": correct, "accuracy": correct / len(batch)}
+    if values is not None:
+        content["potentials"] = values.tolist() if output is None else None
+    if output is not None:
+        _write(output, classes if values is None else values)
+        content["output"] = str(output)
+    content["layers"] = layers
+    if as_json:
+        _print_json(content)
+        return
+    shown = " ".join(map(str, content["classes"][:_PREVIEW]))
+    more = f" ... ({len(batch) - _PREVIEW:,} more)" if len(batch) > _PREVIEW else ""
+    typer.echo(f"classes: {shown}{more}")
+    if expected is not None:
+        correct = content["correct"]
+        typer.echo(f"accuracy: {content['accuracy']:.2%} ({correct:,} of {len(batch):,})")
+    if output is not None:
+        typer.echo(f"written: {printable(str(output))}")
+    typer.echo(_activity_table(layers, len(batch)))
+
+
+@app.command()
+def energy(
+    file: File,
+    inputs: Inputs,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="A device of the energy table, or 'all'.")
+    ] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """Run a batch and price what was counted."""
+    from kerasnsoc.energy import compare_devices, energy_of_run, get_device
+
+    # Before the run: a misspelt name should not cost a minute.
+    priced_on = None if device.strip().lower() == "all" else get_device(device)
+    model, batch = _open(file, inputs)
+    model.forward(batch)
+    result = compare_devices(model) if priced_on is None else energy_of_run(model, priced_on)
+    typer.echo(result.to_json() if as_json else str(result))
+
+
+@app.command()
+def verify(file: File, as_json: AsJson = False) -> None:
+    """Check seal, index, rules and HDF5 view."""
+    from kerasnsoc.artifact import content_digest, load
+    from kerasnsoc.artifact import verify as verify_artifact
+
+    spec = load(file)
+    verify_artifact(file)
+    digest = content_digest(spec)
+    if as_json:
+        _print_json({"file": str(file), "ok": True, "content_sha256": digest})
+    else:
+        typer.echo(f"ok: {printable(str(file))}, content sha256 {digest}")
+
+
+@app.command()
+def doctor(
+    as_json: AsJson = False,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Only the kernels that this processor can run.")
+    ] = False,
+) -> None:
+    """Say what is installed and works here."""
+    content = _diagnose()
+    if kernels:
+        names = content["kernels"]["available"]
+        typer.echo(json.dumps(names) if as_json else "\n".join(names))
+    elif as_json:
+        _print_json(content)
+    else:
+        typer.echo(_diagnosis_text(content))
+    for problem in content["problems"]:
+        typer.echo(f"kerasnsoc: {problem}", err=True)
+    if content["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the artifact and its inputs.")
+    ] = Path("kerasnsoc-demo"),
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the training.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Epochs of float training.")
+    ] = None,
+) -> None:
+    """Train, freeze, run and price a network."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for package in ("tensorflow", "keras"):
+        # Before anything is imported or made: TensorFlow alone takes seconds.
+        if _installed(package) is None:
+            raise ImportError(
+                f"the demo trains a network, but {package} is not installed: "
+                'pip install "kerasnsoc[train]"'
+            )
+    from kerasnsoc.demo import run_demo
+
+    if epochs is None:
+        run_demo(output, seed)
+    else:
+        run_demo(output, seed, epochs)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, MemoryError):
+        text = f"not enough memory {error}"
+    else:
+        text = str(error) or type(error).__name__
+    return printable(" ".join(text.split()))
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2))
+
+
+def _describe(spec: NetworkSpec) -> dict[str, Any]:
+    from kerasnsoc.artifact.geometry import output_dims
+
+    dims: dict[str, tuple[int, int, int]] = {}
+    layers = []
+    for layer in spec.layers:
+        p = layer.parameters
+        dims[layer.name] = output_dims(p, [dims[name] for name in layer.inbounds])
+        bits = getattr(p, "threshold_fire_bits", None)
+        if not getattr(p, "activations_enabled", True):
+            bits = None
+        layers.append(
+            {
+                "name": layer.name,
+                "type": layer.layer_type.name,
+                "inbounds": list(layer.inbounds),
+                "output_dims_whc": list(dims[layer.name]),
+                "weights_bits": getattr(p, "weights_bits", None),
+                "activation_bits": getattr(p, "input_bits", bits),
+                "bytes": sum(array.nbytes for array in layer.variables.values()),
+                "variables": {
+                    name: {"dtype": str(array.dtype), "shape": list(array.shape)}
+                    for name, array in sorted(layer.variables.items())
+                },
+            }
+        )
+    return {
+        "input": {
+            "kind": spec.input.kind,
+            "shape_hwc": list(spec.input.shape_hwc),
+            "bits": spec.input.bits,
+            "scale": spec.input.scale,
+            "shift": spec.input.shift,
+        },
+        "layers": layers,
+        "array_bytes": sum(layer["bytes"] for layer in layers),
+        "metadata": dict(spec.metadata),
+    }
+
+
+def _open(
+    file: Path, inputs: Path, packet_us: int | None = None, packet_events: int | None = None
+) -> tuple[Model, npt.NDArray[Any]]:
+    from kerasnsoc.runtime import CountWindow, Model, TimeWindow, event_batch
+
+    model = Model(file)
+    events = _read_recording(inputs)
+    if events is not None:
+        window: CountWindow | TimeWindow | None = None
+        if packet_us is not None:
+            window = TimeWindow(packet_us)
+        elif packet_events is not None:
+            window = CountWindow(packet_events)
+        batch = event_batch(model, events, window)
+    elif packet_us is not None or packet_events is not None:
+        raise ValueError(f"{inputs} is a batch; --packet-us and --packet-events cut recordings")
+    else:
+        batch = _read_array(inputs)
+    if batch.dtype.kind not in "biu":
+        spec = model.to_spec().input
+        raise ValueError(
+            f"{inputs} holds {batch.dtype}, but the network takes integers of 0 to "
+            f"{2**spec.bits - 1}. They are {spec.scale:g} * x + {spec.shift} of the values x "
+            "that the Keras model took; convert and round them first."
+        )
+    if not len(batch):
+        raise ValueError(f"{inputs} holds no samples, its shape is {batch.shape}")
+    return model, batch
+
+
+def _read_recording(path: Path) -> npt.NDArray[Any] | None:
+    """Events of a camera, or None if the file holds something else."""
+    import numpy as np
+
+    from kerasnsoc.runtime import read_events
+
+    if path.suffix.lower() in (".aedat", ".aedat4", ".bin"):
+        return read_events(path)
+    if path.suffix.lower() != ".npy":
+        return None
+    try:
+        names = np.load(path, mmap_mode="r", allow_pickle=False).dtype.names
+    except (EOFError, ValueError):
+        return None  # whoever reads it as a batch says what is wrong
+    return None if names is None else read_events(path)
+
+
+def _read_array(path: Path) -> npt.NDArray[Any]:
+    import numpy as np
+
+    try:
+        # Pickles are code; an array of numbers needs none.
+        array = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        # NumPy's own words advise to allow pickles.
+        raise ValueError(
+            f"{path} is no .npy file of numbers, as numpy.save writes it for an array of integers"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"{path} is an archive of arrays (.npz), but a single .npy is needed")
+    if array.ndim == 0:
+        raise ValueError(f"{path} holds a single number, but a batch is needed")
+    return array
+
+
+def _read_labels(path: Path, samples: int) -> npt.NDArray[np.integer[Any]]:
+    labels = _read_array(path)
+    if labels.dtype.kind not in "iu" or labels.shape != (samples,):
+        raise ValueError(
+            f"{path} holds {labels.dtype} of shape {labels.shape}, but labels are integers of "
+            f"shape ({samples},), one per sample"
+        )
+    return labels
+
+
+def _write(path: Path, array: npt.NDArray[Any]) -> None:
+    from io import BytesIO
+
+    import numpy as np
+
+    from kerasnsoc.artifact.atomic import write_atomically
+
+    stream = BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    write_atomically(str(path), stream.getvalue())
+
+
+def _layer_rows(model: Model) -> list[dict[str, Any]]:
+    rows = []
+    for name, statistics in model.get_statistics().items():
+        rows.append(
+            {
+                "name": name,
+                "events_in": int(statistics.events_in),
+                "events_out": int(statistics.nb_activations),
+                "output_sparsity": float(statistics.output_sparsity),
+                "synaptic_ops": int(statistics.synaptic_ops),
+                "neuron_updates": int(statistics.neuron_updates),
+                "connections": int(statistics.connections),
+            }
+        )
+    return rows
+
+
+def _activity_table(layers: list[dict[str, Any]], samples: int) -> str:
+    rows = [
+        [
+            layer["name"],
+            f"{layer['events_in'] / samples:,.1f}",
+            f"{layer['events_out'] / samples:,.1f}",
+            f"{layer['output_sparsity']:.1%}",
+            f"{layer['synaptic_ops'] / samples:,.1f}",
+            f"{layer['connections']:,}",
+        ]
+        for layer in layers
+    ]
+    columns = ["layer", "events in", "events out", "sparsity", "synaptic ops", "dense ops"]
+    plural = "" if samples == 1 else "s"
+    return render(columns, rows, title=f"Per sample, mean over {samples:,} sample{plural}")
+
+
+def _diagnose() -> dict[str, Any]:
+    import platform
+
+    from kerasnsoc import __version__
+
+    problems = []
+    needed = {name: _installed(name) for name in ("numpy", "h5py", "typer")}
+    problems += [f"{name} is not installed" for name, version in needed.items() if version is None]
+    kernels: dict[str, Any] = {"chosen": None, "available": []}
+    try:
+        from kerasnsoc.runtime.plan import chosen_kernel
+        from kerasnsoc_ext import available_kernels
+
+        kernels["available"] = list(available_kernels())
+        kernels["chosen"] = chosen_kernel()
+    except (ImportError, ValueError) as error:
+        problems.append(_one_line(error))
+    return {
+        "kerasnsoc": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": needed,
+        "kernels": kernels,
+        "extras": {"train": {name: _installed(name) for name in ("keras", "tensorflow")}},
+        "problems": problems,
+    }
+
+
+def _diagnosis_text(content: dict[str, Any]) -> str:
+    kernels = content["kernels"]
+    rows = [["kerasnsoc", content["kerasnsoc"]], ["python", content["python"]]]
+    rows += [["platform", content["platform"]]]
+    rows += [[name, version or "missing"] for name, version in content["packages"].items()]
+    rows += [["kernel", kernels["chosen"] or "none"]]
+    rows += [["kernels that run here", ", ".join(kernels["available"]) or "none"]]
+    hint = 'missing; pip install "kerasnsoc[train]"'
+    rows += [[name, version or hint] for name, version in content["extras"]["train"].items()]
+    return render(["what", "found"], rows)
+
+
+def _installed(package: str) -> str | None:
+    """Version of an installed package, without importing it; TensorFlow takes seconds."""
+    from importlib.metadata import PackageNotFoundError, version
+    from importlib.util import find_spec
+
+    try:
+        if find_spec(package) is None:
+            return None
+    except ValueError:  # blocked in sys.modules
+        return None
+    names = (package, "tensorflow-cpu") if package == "tensorflow" else (package,)
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "installed, version unknown"

@@ -1,0 +1,40 @@
+"""Keras model → integers: compatibility check, exact conversion, frozen forward, comparison."""
+
+from kerasnsoc._extras import require
+
+require("keras", "train")
+
+from kerasnsoc.conversion.check import check_model_compatibility  # noqa: E402
+from kerasnsoc.conversion.converter import convert, freeze  # noqa: E402
+from kerasnsoc.conversion.frozen import (  # noqa: E402
+    FrozenBlock,
+    FrozenConv2D,
+    FrozenDense,
+    FrozenSeparableConv2D,
+)
+from kerasnsoc.conversion.margins import (  # noqa: E402
+    Certificate,
+    LayerCertificate,
+    centre_thresholds,
+    certificate,
+)
+from kerasnsoc.conversion.parity import LayerParity, ParityReport, compare  # noqa: E402
+from kerasnsoc.conversion.rules import Finding  # noqa: E402
+
+__all__ = [
+    "Certificate",
+    "Finding",
+    "FrozenBlock",
+    "FrozenConv2D",
+    "FrozenDense",
+    "FrozenSeparableConv2D",
+    "LayerCertificate",
+    "LayerParity",
+    "ParityReport",
+    "centre_thresholds",
+    "certificate",
+    "check_model_compatibility",
+    "compare",
+    "convert",
+    "freeze",
+]

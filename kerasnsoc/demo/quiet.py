@@ -1,0 +1,35 @@
+"""Keep what native libraries print out of a report, without losing it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def native_messages_to(path: Path) -> Iterator[None]:
+    """Send what C and C++ code writes to standard error into a file.
+
+    TensorFlow logs its start-up through a channel that no setting quietens. Python's own
+    ``sys.stderr`` stays where it was.
+    """
+    try:
+        sys.stderr.flush()
+        original = os.dup(2)
+    except (OSError, ValueError, AttributeError):  # no standard error: nothing to redirect
+        yield
+        return
+    python_stderr = sys.stderr
+    with path.open("ab") as log, os.fdopen(os.dup(original), "w", buffering=1) as visible:
+        os.dup2(log.fileno(), 2)
+        if python_stderr is sys.__stderr__:
+            sys.stderr = visible
+        try:
+            yield
+        finally:
+            sys.stderr = python_stderr
+            os.dup2(original, 2)
+            os.close(original)

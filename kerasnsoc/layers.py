@@ -1,0 +1,26 @@
+"""Every Keras layer of the package, quantized and spiking, in one place."""
+
+from kerasnsoc.quantization import (
+    ActivationDiscreteRelu,
+    QuantizedConv2D,
+    QuantizedDense,
+    QuantizedDepthwiseConv2D,
+    QuantizedReLU,
+    QuantizedSeparableConv2D,
+)
+from kerasnsoc.spiking import IAF, LIF, Alpha, Lowpass, SpikingActivation, SumPooling2D
+
+__all__ = [
+    "IAF",
+    "LIF",
+    "ActivationDiscreteRelu",
+    "Alpha",
+    "Lowpass",
+    "QuantizedConv2D",
+    "QuantizedDense",
+    "QuantizedDepthwiseConv2D",
+    "QuantizedReLU",
+    "QuantizedSeparableConv2D",
+    "SpikingActivation",
+    "SumPooling2D",
+]

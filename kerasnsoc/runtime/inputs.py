@@ -1,0 +1,58 @@
+"""What a network takes: the checks in front of its first layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kerasnsoc.artifact.schema import LayerType
+from kerasnsoc.runtime.layers import Layer
+
+
+def as_rows(inputs: npt.NDArray[Any], first: Layer) -> npt.NDArray[np.uint8]:
+    """A batch as one contiguous row of uint8 per sample, or the error that says what is wrong.
+
+    Parameters
+    ----------
+    inputs : ndarray of integers or bool
+        Images (n, height, width, channels) for an InputConvolutional, otherwise events
+        (n, width, height, channels), or (n, channels) if width and height are 1.
+    first : Layer
+        The model's input layer.
+
+    Raises
+    ------
+    TypeError
+        If the inputs are no array of integers.
+    ValueError
+        If the shape or a value does not fit; the first such value is named.
+    """
+    if not isinstance(inputs, np.ndarray):
+        raise TypeError(f"inputs is a {type(inputs).__name__}, but must be an ndarray")
+    if inputs.dtype.kind not in "iub":
+        raise TypeError(
+            f"inputs has the dtype {inputs.dtype}, but must hold integers. Scale and round real "
+            f"values first."
+        )
+    width, height, channels = first.input_dims
+    is_image = first.parameters.layer_type is LayerType.InputConvolutional
+    shape = (height, width, channels) if is_image else (width, height, channels)
+    is_short = (width, height) == (1, 1) and inputs.ndim == 2 and inputs.shape[1] == channels
+    if not is_short and (inputs.ndim != 4 or inputs.shape[1:] != shape):
+        axes = "(n, height, width, channels)" if is_image else "(n, width, height, channels)"
+        raise ValueError(
+            f"inputs has the shape {inputs.shape}, but layer {first.name!r} takes {axes} = "
+            f"(n, {', '.join(map(str, shape))})"
+        )
+    top = 2**first.input_bits - 1
+    cannot_exceed = inputs.dtype == np.bool_ or (inputs.dtype == np.uint8 and top == 255)
+    if not cannot_exceed and inputs.size and (inputs.min() < 0 or inputs.max() > top):
+        outside = (inputs < 0) | (inputs > top)
+        index = tuple(int(i) for i in np.unravel_index(int(outside.argmax()), inputs.shape))
+        raise ValueError(
+            f"inputs{list(index)} is {inputs[index]}, but layer {first.name!r} takes 0 to {top}"
+        )
+    return np.ascontiguousarray(inputs, np.uint8).reshape(len(inputs), math.prod(shape))

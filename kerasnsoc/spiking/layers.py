@@ -1,0 +1,23 @@
+"""Spiking and filtering layers, with their cells."""
+
+from kerasnsoc.spiking.activation import SpikingActivation, SpikingActivationCell
+from kerasnsoc.spiking.base import KerasSpikingCell, KerasSpikingLayer
+from kerasnsoc.spiking.filters import Alpha, AlphaCell, Lowpass, LowpassCell
+from kerasnsoc.spiking.neurons import IAF, LIF, IAFCell, LIFCell
+from kerasnsoc.spiking.pooling import SumPooling2D
+
+__all__ = [
+    "IAF",
+    "LIF",
+    "Alpha",
+    "AlphaCell",
+    "IAFCell",
+    "KerasSpikingCell",
+    "KerasSpikingLayer",
+    "LIFCell",
+    "Lowpass",
+    "LowpassCell",
+    "SpikingActivation",
+    "SpikingActivationCell",
+    "SumPooling2D",
+]

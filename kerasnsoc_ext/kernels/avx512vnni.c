@@ -1,0 +1,155 @@
+/* Kernels for CPUs with 512-bit vectors and their 8-bit dot products. */
+#include "kernels.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt,bmi,bmi2")))
+#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL9 _Pragma("GCC unroll 9")
+#define VEC __m512i
+#define LANES 16
+#define NV 4
+#define MR 6    /* 24 sums, 4 vectors of weights and an input: 29 of 32 registers */
+#define MOST_ROWS 12
+#define AHEAD 16
+
+#define V_ZERO() _mm512_setzero_si512()
+#define V_LOAD(from) _mm512_loadu_si512(from)
+#define V_STORE(to, v) _mm512_storeu_si512(to, v)
+#define V_SET_S32(x) _mm512_set1_epi32(x)
+#define V_SET_S16(x) _mm512_set1_epi16(x)
+#define V_ADD_S32(a, b) _mm512_add_epi32(a, b)
+#define V_ADD_S16(a, b) _mm512_add_epi16(a, b)
+#define V_MUL_S16(a, b) _mm512_mullo_epi16(a, b)
+#define V_LOW(a, b) _mm512_unpacklo_epi8(a, b)
+#define V_HIGH(a, b) _mm512_unpackhi_epi8(a, b)
+#define V_PAIRS(x, w) _mm512_maddubs_epi16(x, w)
+#define V_WIDEN_LOW(v) _mm512_cvtepi16_epi32(_mm512_castsi512_si256(v))
+#define V_WIDEN_HIGH(v) _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(v, 1))
+#define V_LOAD_U8_S16(from) \
+    _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(from)))
+#define V_NONZERO_S16(v) __builtin_popcount(_mm512_test_epi16_mask(v, v))
+/* adds without an intermediate of 16 bits: exact for any u8 and s8 */
+#define V_DOT_U8(sum, x, w) _mm512_dpbusd_epi32(sum, x, w)
+#define V_DOT_S16(sum, x, w) _mm512_dpwssd_epi32(sum, x, w)
+#define V_COUNT_ABOVE(count, v, threshold) \
+    _mm512_mask_add_epi32(count, _mm512_cmpgt_epi32_mask(v, threshold), count, _mm512_set1_epi32(1))
+
+static inline __mmask16 lanes_of(int32_t left)
+{
+    return left >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
+}
+
+TARGET static inline __m512i line(__m512i v, const float *slope, const float *offset, int32_t top)
+{
+    const __m512 y =
+        _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), _mm512_loadu_ps(slope), _mm512_loadu_ps(offset));
+    const __m512 clipped =
+        _mm512_min_ps(_mm512_max_ps(y, _mm512_setzero_ps()), _mm512_set1_ps((float)top));
+    return _mm512_cvttps_epi32(clipped);
+}
+
+#define V_LINE(v, slope, offset, top) line(v, slope, offset, top)
+#define V_LOAD_S32(from, left) _mm512_maskz_loadu_epi32(lanes_of(left), from)
+#define V_STORE_S32(to, v, left) _mm512_mask_storeu_epi32(to, lanes_of(left), v)
+#define V_STORE_U8(to, v, left) \
+    _mm_mask_storeu_epi8(to, lanes_of(left), _mm512_cvtepi32_epi8(v))
+
+#include "vector_template.h"
+
+static inline __mmask64 bytes_of(int64_t left)
+{
+    return left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
+}
+
+TARGET static int64_t take_column(const uint8_t *values, int64_t size, const uint8_t *fan_out,
+                                  uint8_t *copy, int64_t *weighted)
+{
+    int64_t count = 0;
+    __m512i sum = _mm512_setzero_si512();
+    for (int64_t i = 0; i < size; i += 64) {
+        const __mmask64 inside = bytes_of(size - i);
+        const __m512i v = _mm512_maskz_loadu_epi8(inside, values + i);
+        const __mmask64 events = _mm512_test_epi8_mask(v, v);
+        count += __builtin_popcountll(events);
+        if (copy)
+            _mm512_mask_storeu_epi8(copy + i, inside, v);
+        if (fan_out)
+            sum = _mm512_add_epi64(sum, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(events, fan_out + i),
+                                                        _mm512_setzero_si512()));
+    }
+    *weighted = fan_out ? _mm512_reduce_add_epi64(sum) : count;
+    return count;
+}
+
+TARGET static int64_t count_u8(const uint8_t *values, int64_t size)
+{
+    int64_t weighted;
+    return take_column(values, size, 0, 0, &weighted);
+}
+
+TARGET static void list(const uint8_t *values, int32_t columns, int32_t cells, int32_t channels,
+                        int32_t shift, knsoc_events *events)
+{
+    const __m512i ramp = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i shifted = _mm512_sll_epi32(ramp, _mm_cvtsi32_si128(shift));
+    uint32_t count = 0;
+    uint32_t *first = events->first;
+    for (int32_t column = 0; column < columns; column++) {
+        uint32_t at = 0;
+        for (int32_t cell = 0; cell < cells; cell++, values += channels, at += (uint32_t)channels) {
+            *first++ = count;
+            for (int32_t c = 0; c < channels; c += 64) {
+                const __m512i v = _mm512_maskz_loadu_epi8(bytes_of(channels - c), values + c);
+                __mmask64 found = _mm512_test_epi8_mask(v, v);
+                for (int32_t part = c; found; part += 16, found >>= 16) {
+                    const __mmask16 here = (__mmask16)found;
+                    const __m512i index = _mm512_add_epi32(
+                        shifted, _mm512_set1_epi32((int32_t)((at + (uint32_t)part) << shift)));
+                    const __m512i wide =
+                        _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(here, values + part));
+                    _mm512_storeu_si512(events->index + count,
+                                        _mm512_maskz_compress_epi32(here, index));
+                    _mm_storeu_si128((__m128i *)(void *)(events->value + count),
+                                     _mm512_cvtepi32_epi8(_mm512_maskz_compress_epi32(here, wide)));
+                    count += (uint32_t)__builtin_popcount(here);
+                }
+            }
+        }
+    }
+    *first = count;
+    events->count = count;
+}
+
+static int available(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("bmi2");
+}
+
+static const knsoc_vector_kernels kernels = {
+    .vector_bytes = sizeof(VEC),
+    .dense_block = BLOCK,
+    .conv_crossover = 0.4,
+    .fully_crossover = 0.6,
+    .take_column = take_column,
+    .dense = vector_dense,
+    .list = list,
+    .events = vector_events,
+    .depthwise = vector_depthwise,
+    .pointwise = vector_pointwise,
+    .fire = vector_fire,
+    .pool_max = vector_pool_max,
+    .count = count_u8,
+};
+
+const knsoc_row knsoc_row__avx512vnni = {
+    .name = "avx512vnni",
+    .available = available,
+    KNSOC_PLAIN_KERNELS,
+    .vector = &kernels,
+};
+#endif

@@ -1,0 +1,255 @@
+"""Layers prepared for vector kernels: packed weights, and what is proved about their sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm, prod
+
+import numpy as np
+import numpy.typing as npt
+
+from kerasnsoc_ext.firing import Line, fit_line
+
+Window = tuple[int, int, int, int, int]
+"""(length, size, stride, lead, output) along one axis."""
+
+Int8s = npt.NDArray[np.int8]
+
+EVENT_BLOCK = 64
+"""Neurons whose weights for one event lie side by side."""
+
+INT16_MAX = 2**15 - 1
+INT32_MAX = 2**31 - 1
+MAX_COLUMN_BYTES = 2**25  # times EVENT_BLOCK it still is an event's 32-bit index
+MAX_ROWS_BYTES = 2**28
+MAX_DEPTHWISE_TAPS = 64
+FLAT_CHANNELS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a kernel row wants: bytes of a vector, neurons of a dense block."""
+
+    vector_bytes: int
+    dense_block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One layer for vector kernels; fields as in ``kernels/packed.h``."""
+
+    columns: Window
+    cells: Window
+    channels: int
+    neurons: int
+    padded_neurons: int
+    framed: bool
+    framed_columns: int
+    framed_cells: int
+    fan_out_columns: npt.NDArray[np.int32]
+    fan_out_bytes: npt.NDArray[np.uint8] | None
+    segments: int
+    quads: int
+    dense: npt.NDArray[np.int8]
+    rows: Int8s | None
+    narrow: bool
+    flush: int
+    single_dots: bool
+    dots_in_s16: int
+    depthwise: npt.NDArray[np.int16] | None
+    period: int
+    flat: bool
+    line: Line | None
+    thresholds: npt.NDArray[np.int32] | None
+
+
+def pack(
+    layout: Layout,
+    columns: Window,
+    cells: Window,
+    weights_xycn: Int8s,
+    largest: int,
+    thresholds_mn: npt.NDArray[np.int32] | None,
+    summed: int = 1,
+    fully: bool = False,
+    depthwise_xyc: Int8s | None = None,
+) -> Packed | None:
+    """Pack one layer, or say with None that only the plain kernels can run it.
+
+    Parameters
+    ----------
+    layout : Layout
+    columns, cells : Window
+        Along the axis of the input's columns, and along the cells of a column.
+    weights_xycn : ndarray of int8, shape (window columns, window cells, channels, neurons)
+        For a separable layer the pointwise weights, shape (1, 1, channels, neurons).
+    largest : int
+        Largest input, border included.
+    thresholds_mn : ndarray of int32, shape (levels, neurons), or None
+    summed : int
+        Most potentials that pooling adds up.
+    fully : bool
+        Whether it is a fully connected layer, whose events are rows of all neurons.
+    depthwise_xyc : ndarray of int8, shape (window columns, window cells, channels), optional
+        Of a separable layer.
+    """
+    channels, neurons = weights_xycn.shape[2:]
+    fan_out_columns, fan_out_cells = _fan_out(columns), _fan_out(cells)
+    if fan_out_cells.max() > 255 or cells[0] * channels > MAX_COLUMN_BYTES:
+        return None
+    padded = -(-neurons // EVENT_BLOCK) * EVENT_BLOCK
+    kernel_wk_n = weights_xycn.reshape(weights_xycn.shape[0], -1, neurons)
+    rows = depthwise = None
+    period, flat = 0, False
+    if depthwise_xyc is None:
+        low_n, high_n = _extremes(kernel_wk_n.reshape(-1, neurons), largest)
+        dense, quads = _quads(kernel_wk_n, layout.dense_block)
+        largest_weight = int(np.abs(weights_xycn.astype(np.int16)).max())
+        if prod(kernel_wk_n.shape[:2]) * padded <= MAX_ROWS_BYTES:
+            rows = _rows(weights_xycn, padded, layout.vector_bytes, not fully)
+        framed = quads * 4 != kernel_wk_n.shape[1]
+    else:
+        taps = depthwise_xyc.reshape(-1, channels)
+        low_c, high_c = _extremes(taps, largest)
+        if max(-low_c.min(), high_c.max()) > INT16_MAX or len(taps) > MAX_DEPTHWISE_TAPS:
+            return None
+        w = weights_xycn[0, 0].astype(np.int64)
+        low_n = np.where(w > 0, w * low_c[:, None], w * high_c[:, None]).sum(axis=0)
+        high_n = np.where(w > 0, w * high_c[:, None], w * low_c[:, None]).sum(axis=0)
+        dense, quads = _pairs(weights_xycn[0, 0], layout.dense_block)
+        largest_weight = 0
+        depthwise, period, flat = _depthwise(depthwise_xyc, cells[2], layout.vector_bytes // 2)
+        framed = True
+    framed_columns, framed_cells = _framed(columns), _framed(cells)
+    product = max(1, largest * largest_weight)
+    line = None
+    if thresholds_mn is not None:
+        line = fit_line(thresholds_mn, low_n * summed, high_n * summed, padded)
+    return Packed(
+        columns=columns,
+        cells=cells,
+        channels=channels,
+        neurons=neurons,
+        padded_neurons=padded,
+        framed=framed or (framed_columns, framed_cells) != (columns[0], cells[0]),
+        framed_columns=framed_columns,
+        framed_cells=framed_cells,
+        fan_out_columns=fan_out_columns,
+        fan_out_bytes=None
+        if (fan_out_cells == 1).all()
+        else np.repeat(fan_out_cells, channels).astype(np.uint8),
+        segments=1 if depthwise is not None else columns[1],
+        quads=quads,
+        dense=dense,
+        rows=rows,
+        # every term's interval contains 0: no partial sum leaves the interval of the whole
+        narrow=bool(max(-low_n.min(), high_n.max()) <= INT16_MAX),
+        flush=INT16_MAX // product,
+        single_dots=2 * product <= INT16_MAX,
+        dots_in_s16=INT16_MAX // (2 * product),
+        depthwise=depthwise,
+        period=period,
+        flat=flat,
+        line=line,
+        thresholds=None
+        if thresholds_mn is None or line is not None
+        else _padded(thresholds_mn, padded, INT32_MAX),
+    )
+
+
+def _fan_out(window: Window) -> npt.NDArray[np.int32]:
+    """Number of windows that look at each input."""
+    length, size, stride, lead, output = window
+    starts = np.arange(output, dtype=np.int64) * stride - lead
+    # +1 where a window begins and -1 behind its end, added up
+    steps = np.zeros(length + 1, np.int32)
+    np.add.at(steps, np.clip(starts, 0, length), 1)
+    np.add.at(steps, np.clip(starts + size, 0, length), -1)
+    return np.cumsum(steps, dtype=np.int32)[:length]
+
+
+def _framed(window: Window) -> int:
+    """Inputs along one axis with all padding that a window reaches."""
+    length, size, stride, lead, output = window
+    return max(lead + length, (output - 1) * stride + size)
+
+
+def _extremes(
+    weights_kn: Int8s, largest: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Smallest and largest sum per column, for inputs of 0 to `largest`."""
+    total = weights_kn.sum(axis=0, dtype=np.int64)
+    positive = np.maximum(weights_kn, 0).sum(axis=0, dtype=np.int64)
+    return (total - positive) * largest, positive * largest
+
+
+def _padded(array: npt.NDArray[np.int32], size: int, fill: int) -> npt.NDArray[np.int32]:
+    """The last axis extended to `size`."""
+    result = np.full((*array.shape[:-1], size), fill, array.dtype)
+    result[..., : array.shape[-1]] = array
+    return result
+
+
+def _quads(weights_skn: Int8s, block: int) -> tuple[Int8s, int]:
+    """[block][segment][quad][neuron in block][4]; what is added are zeros."""
+    segments, size, neurons = weights_skn.shape
+    quads, blocks = -(-size // 4), -(-neurons // block)
+    padded = np.zeros((segments, quads * 4, blocks * block), np.int8)
+    padded[:, :size, :neurons] = weights_skn
+    split = padded.reshape(segments, quads, 4, blocks, block)
+    return np.ascontiguousarray(split.transpose(3, 0, 1, 4, 2)), quads
+
+
+def _pairs(weights_cn: Int8s, block: int) -> tuple[Int8s, int]:
+    """[block][pair][neuron in block][2] of int16, seen as bytes."""
+    channels, neurons = weights_cn.shape
+    pairs, blocks = -(-channels // 2), -(-neurons // block)
+    padded = np.zeros((pairs * 2, blocks * block), np.int16)
+    padded[:channels, :neurons] = weights_cn
+    split = padded.reshape(pairs, 2, blocks, block)
+    return np.ascontiguousarray(split.transpose(2, 0, 3, 1)).view(np.int8), pairs
+
+
+def _event_order(vector_bytes: int) -> npt.NDArray[np.intp]:
+    """Neuron at each byte of an event block.
+
+    Interleaving the bytes of two vectors takes the lower eight of each 16-byte lane for one result
+    and the upper eight for the other; in this order the results hold neurons one after another.
+    """
+    byte = np.arange(vector_bytes)
+    lane, place = divmod(byte, 16)
+    order = np.where(place < 8, 8 * lane + place, vector_bytes // 2 + 8 * lane + place - 8)
+    return np.concatenate([order + v for v in range(0, EVENT_BLOCK, vector_bytes)])
+
+
+def _rows(weights_xycn: Int8s, padded: int, vector_bytes: int, by_block: bool) -> Int8s:
+    """Weights as an event adds them, neurons in blocks.
+
+    [block][column][cell][channel][64] with `by_block`, else [input][neuron].
+    """
+    neurons = weights_xycn.shape[3]
+    inputs = weights_xycn.reshape(-1, neurons)
+    extended = np.zeros((len(inputs), padded), np.int8)
+    extended[:, :neurons] = inputs
+    blocks = extended.reshape(len(inputs), -1, EVENT_BLOCK)[:, :, _event_order(vector_bytes)]
+    return np.ascontiguousarray(blocks.transpose(1, 0, 2) if by_block else blocks)
+
+
+def _depthwise(
+    weights_xyc: Int8s, stride_cells: int, lanes: int
+) -> tuple[npt.NDArray[np.int16], int, bool]:
+    """16-bit weights [tap][period], the period, and whether columns of outputs are single runs.
+
+    A vector runs over the channels of several cells; the weights repeat until channels and lanes
+    come out even.
+    """
+    taps = weights_xyc.reshape(-1, weights_xyc.shape[2]).astype(np.int16)
+    channels = taps.shape[1]
+    flat = stride_cells == 1 and (channels % lanes == 0 or channels < FLAT_CHANNELS)
+    if flat:
+        period = lcm(channels, lanes)
+        return np.ascontiguousarray(np.tile(taps, (1, period // channels))), period, True
+    period = -(-channels // lanes) * lanes
+    padded = np.zeros((len(taps), period), np.int16)
+    padded[:, :channels] = taps
+    return padded, period, False

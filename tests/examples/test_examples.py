@@ -1,0 +1,40 @@
+"""Each example runs in a fresh interpreter and prints what its docstring promises."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
+PROMISES = {
+    "01_quantize_convert_run.py": "\n0 of ",
+    "02_energy_of_a_run.py": "J",
+    "03_spiking_activation.py": "accuracy of rates",
+    "04_without_retraining.py": "\n0 of ",
+    "05_learn_a_new_class.py": "\n0 of 184320 old weights changed",
+    "06_event_camera.py": "direction told in 160 of 160 packets",
+}
+
+
+def test_every_example_is_listed():
+    assert {path.name for path in EXAMPLES} == set(PROMISES)
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example(path, tmp_path):
+    if "keras" in path.read_text():
+        pytest.importorskip("tensorflow")
+    run = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=tmp_path,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert PROMISES[path.name] in run.stdout

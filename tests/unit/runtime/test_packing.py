@@ -1,0 +1,164 @@
+"""What is proved about a layer before vector kernels may run it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerasnsoc_ext import Network, Plan, available_kernels
+from kerasnsoc_ext.firing import fit_line
+from kerasnsoc_ext.packing import Layout, pack
+
+VECTOR_KERNELS = [name for name in available_kernels() if name != "scalar"]
+POINT = (1, 1, 1, 0, 1)
+LAYOUT = Layout(vector_bytes=32, dense_block=16)
+
+needs_vectors = pytest.mark.skipif(not VECTOR_KERNELS, reason="this CPU has no vector kernels")
+
+
+def _levels(line, potentials, levels):
+    """The kernels' arithmetic, with the rounding of separate float32 operations."""
+    y = potentials.astype(np.float32) * line.slope_n[0] + line.offset_n[0]
+    return np.clip(np.trunc(y), 0, levels).astype(np.int64)
+
+
+@given(
+    st.lists(st.integers(-400, 400), min_size=1, max_size=15),
+    st.integers(-500, 0),
+    st.integers(0, 500),
+)
+def test_a_line_equals_its_table_everywhere(thresholds, low, high):
+    table = np.sort(np.array(thresholds, np.int32))[:, None]
+    line = fit_line(table, np.array([low]), np.array([high]), 1)
+    if line is not None:
+        potentials = np.arange(low, high + 1)
+        expected = (potentials > table).sum(axis=0)
+        np.testing.assert_array_equal(_levels(line, potentials, len(table)), expected)
+
+
+@given(st.integers(-1000, 1000), st.floats(1, 60), st.sampled_from([1, 3, 15]))
+def test_regular_steps_become_a_line(threshold, step, levels):
+    table = (threshold + np.floor(np.arange(levels) * step)).astype(np.int32)[:, None]
+    reach = 2000
+    line = fit_line(table, np.array([-reach]), np.array([reach]), 64)
+    assert line is not None
+    assert line.slope_n.shape == line.offset_n.shape == (64,)
+    potentials = np.arange(-reach, reach + 1)
+    np.testing.assert_array_equal(
+        _levels(line, potentials, levels), (potentials > table).sum(axis=0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "low", "high"),
+    [
+        ([0, 1, 100], -200, 200),  # bends
+        ([0, 10], -(2**24), 5),  # potentials that float32 does not hold
+    ],
+)
+def test_other_tables_stay_tables(thresholds, low, high):
+    table = np.array(thresholds, np.int32)[:, None]
+    assert fit_line(table, np.array([low]), np.array([high]), 1) is None
+
+
+@pytest.mark.parametrize(("threshold", "level"), [(2**31 - 1, 0), (-(2**31), 1)])
+def test_a_neuron_that_never_or_always_fires(threshold, level):
+    line = fit_line(np.array([[threshold]], np.int32), np.array([-50]), np.array([70]), 1)
+    potentials = np.arange(-50, 71)
+    assert (_levels(line, potentials, 1) == level).all()
+
+
+def _one(weights, largest):
+    weights = np.asarray(weights, np.int8)[None, None]
+    return pack(LAYOUT, POINT, POINT, weights, largest, None)
+
+
+def test_bounds_at_the_edge():
+    """Sixteen bits up to 32767 exactly, one more is too many."""
+    exact = np.array([[127], [127], [4]])  # 127 * 127 * 2 + 4 * 127 = 32766
+    assert _one(exact, 127).narrow
+    assert not _one(np.array([[127], [127], [5]]), 127).narrow
+    assert not _one(-np.array([[127], [127], [5]]), 127).narrow
+    wide = _one([[127], [-127]], 255)
+    assert (wide.flush, wide.single_dots, wide.dots_in_s16) == (1, False, 0)
+    assert _one([[64]], 255).single_dots  # 2 * 64 * 255 = 32640
+    assert not _one([[65]], 255).single_dots
+    assert _one([[7]], 15).dots_in_s16 == 32767 // 210
+
+
+def test_a_depthwise_sum_beyond_16_bits_is_not_packed():
+    pointwise = np.ones((1, 1, 1, 1), np.int8)
+    window = (3, 3, 1, 1, 3)
+
+    def packed(weight):
+        depthwise = np.full((3, 3, 1), weight, np.int8)
+        return pack(LAYOUT, window, window, pointwise, 255, None, depthwise_xyc=depthwise)
+
+    assert packed(14) is not None  # 9 * 14 * 255 = 32130
+    assert packed(15) is None
+
+
+@needs_vectors
+@pytest.mark.parametrize("kernel", VECTOR_KERNELS)
+def test_which_layers_are_packed(kernel):
+    network = Network(kernel)
+    network.add_input("in", 1, 1, 4)
+    weights = np.ones((4, 3), np.int8)
+    narrow = network.add_fully_connected("narrow", 0, weights)
+    wide = network.add_fully_connected("wide", 0, weights, None, True)
+    assert [network.is_packed(op) for op in (0, narrow, wide)] == [False, True, False]
+    plain = Network("scalar")
+    plain.add_input("in", 1, 1, 4)
+    assert not plain.is_packed(plain.add_fully_connected("f", 0, weights))
+
+
+@pytest.mark.parametrize("kernel", available_kernels())
+def test_inputs_beyond_what_was_told_are_refused(kernel):
+    network = Network(kernel)
+    network.add_input("in", 1, 1, 40, largest=15)
+    network.add_fully_connected("f", 0, np.full((40, 2), 127, np.int8))
+    assert network.largest_input == 15
+    output = np.empty((1, 2), np.int32)
+    arguments = [None, output], np.empty((1, 2, 3), np.int64)
+    inputs = np.full((1, 40), 15, np.uint8)
+    Plan(network).run(inputs, *arguments)
+    assert output.tolist() == [[15 * 40 * 127] * 2]
+    inputs[0, 39] = 16
+    with pytest.raises(ValueError, match=r"value 16.*takes 0 to 15"):
+        Plan(network).run(inputs, *arguments)
+    with pytest.raises(ValueError, match=r"largest is 256"):
+        Network(kernel).add_input("in", 1, 1, 1, 256)
+
+
+@pytest.mark.parametrize("form", ["dense", "events"])
+@pytest.mark.parametrize("kernel", available_kernels())
+def test_a_convolution_of_extremes_does_not_saturate(kernel, form):
+    """255 * -128 and 255 * 127, alike in sign and mixed, over every remainder of a tile."""
+    rng = np.random.default_rng(0)
+    for cells in range(1, 16):
+        network = Network(kernel)
+        network.add_input("in", cells, 1, 9)
+        weights = rng.choice(np.array([-128, 127], np.int8), (1, 1, 9, 70))
+        weights[..., 0], weights[..., 1] = 127, -128
+        network.add_convolution("c", 0, (cells, 1, 1, 0, cells), POINT, weights)
+        inputs = np.full((1, cells * 9), 255, np.uint8)
+        output = np.empty((1, cells * 70), np.int32)
+        Plan(network).run(inputs, [None, output], np.empty((1, 2, 3), np.int64), form)
+        expected = 255 * weights[0, 0].astype(np.int64).sum(axis=0)
+        np.testing.assert_array_equal(output.reshape(cells, 70), np.tile(expected, (cells, 1)))
+
+
+@needs_vectors
+@pytest.mark.parametrize("kernel", VECTOR_KERNELS)
+def test_the_automatic_form_does_not_change_results(kernel):
+    """Always events, always dense, and each side of the crossover."""
+    rng = np.random.default_rng(1)
+    weights = rng.integers(-7, 8, (30, 20), dtype=np.int8)
+    inputs = (rng.random((6, 30)) < np.linspace(0, 1, 6)[:, None]).astype(np.uint8)
+    for crossover in ((0.0, 0.0), (0.5, 0.5), (1.0, 1.0)):
+        network = Network(kernel, crossover)
+        network.add_input("in", 1, 1, 30)
+        network.add_fully_connected("f", 0, weights)
+        output = np.empty((6, 20), np.int32)
+        Plan(network).run(inputs, [None, output], np.empty((6, 2, 3), np.int64))
+        np.testing.assert_array_equal(output, inputs.astype(int) @ weights.astype(int))

@@ -1,0 +1,379 @@
+"""One model, several threads and processes."""
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from kerasnsoc.runtime import FullyConnected, InputData, Model, batches
+from kerasnsoc.runtime.batches import WORK_PER_THREAD, chosen_threads, cores, run_batch
+from kerasnsoc.runtime.locks import ChangeGuard
+from kerasnsoc.runtime.plan import CompiledNetwork
+from kerasnsoc_ext import Plan
+from tests.networks import every_kind
+from tests.unit.runtime.small import batch, model_of
+
+
+@pytest.fixture
+def spec():
+    return every_kind()["image"]
+
+
+@pytest.fixture
+def images(spec):
+    height, width, channels = spec.input.shape_hwc
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (40, height, width, channels), dtype=np.uint8)
+
+
+def test_threads_share_a_model(spec, images):
+    model = Model.from_spec(spec)
+    expected = Model.from_spec(spec).forward(images)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            parts = np.array_split(images, 20)
+            for _ in range(5):
+                outputs = np.concatenate(list(pool.map(model.forward, parts)))
+                np.testing.assert_array_equal(outputs, expected)
+    finally:
+        sys.setswitchinterval(interval)
+    alone = Model.from_spec(spec)
+    for _ in range(5):
+        alone.forward(images)
+    for name, row in alone.statistics.items():
+        shared = model.statistics[name]
+        for total in ("nb_samples", "nb_activations", "events_in", "synaptic_ops"):
+            assert getattr(shared, total) == getattr(row, total)
+    assert model.metrics["inference_frames"] == 200
+
+
+def test_a_plan_belongs_to_one_thread_at_a_time(spec, images):
+    compiled = CompiledNetwork(spec)
+    plan = Plan(compiled._network)
+    many = np.tile(images.reshape(len(images), -1), (500, 1))
+    counters = np.empty((len(many), len(spec.layers), 3), np.int64)
+    outputs = [None] * len(spec.layers)
+    started, refused = threading.Event(), []
+
+    def run() -> None:
+        started.set()
+        plan.run(many, outputs, counters)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait()
+    while thread.is_alive():
+        try:
+            plan.run(many[:1], outputs, counters[:1])
+        except RuntimeError as error:
+            refused.append(str(error))
+            break
+    thread.join()
+    # the second call came in time, or the first one had ended; it never ran beside it
+    assert all("in use by another thread" in message for message in refused)
+    plan.run(many[:1], outputs, counters[:1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_child_runs_while_the_parents_threads_do(spec, images):
+    model = Model.from_spec(spec)
+    expected = model.forward(images)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            model.forward(images)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                same = (model.forward(images) == expected).all()
+                os._exit(0 if same else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_running_allocates_nothing_that_grows_with_the_batch(spec, images):
+    compiled = CompiledNetwork(spec)
+    plan = Plan(compiled._network)
+    rows = np.tile(images.reshape(len(images), -1), (25, 1))
+    counters = np.empty((len(rows), len(spec.layers), 3), np.int64)
+    outputs = [None] * len(spec.layers)
+
+    def peak(samples: int) -> int:
+        tracemalloc.start()
+        plan.run(rows[:samples], outputs, counters[:samples])
+        _, high = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return high
+
+    peak(1)
+    assert peak(1000) <= peak(1) + 1024
+    assert peak(1000) < 16_384
+
+
+def totals(model):
+    return [
+        (row.nb_samples, row.nb_activations, row.events_in, row.synaptic_ops)
+        for row in model.statistics.values()
+    ]
+
+
+@pytest.mark.parametrize("name", ["events", "image", "potentials", "input_only"])
+def test_threads_and_splits_change_nothing(name):
+    spec = every_kind()[name]
+    width, height, channels = Model.from_spec(spec).input_dims
+    shape = (height, width) if spec.input.kind == "image" else (width, height)
+    rng = np.random.default_rng(4)
+    inputs = rng.integers(0, 2**spec.input.bits, (201, *shape, channels), dtype=np.uint8)
+    whole = Model.from_spec(spec)
+    expected = whole.forward(inputs, threads=1)
+    for threads, split in itertools.product((1, 2, 5, 300), (1, 7, 201)):
+        model = Model.from_spec(spec)
+        parts = [
+            model.forward(inputs[start : start + split], threads=threads)
+            for start in range(0, 201, split)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts), expected)
+        assert parts[0].dtype == expected.dtype
+        assert totals(model) == totals(whole)
+        assert model.metrics["synaptic_ops"] == whole.metrics["synaptic_ops"]
+
+
+def test_small_batches_are_not_worth_a_thread():
+    assert chosen_threads(None, 10, 100) == 1
+    assert chosen_threads(None, 10**6, WORK_PER_THREAD) == cores()
+    assert chosen_threads(None, 0, 10**9) == 1
+    assert chosen_threads(8, 3, 1) == 3
+    assert chosen_threads(np.int64(2), 3, 1) == 2
+
+
+def test_as_many_threads_as_were_asked_for(spec, images, monkeypatch):
+    names = set()
+    compiled = CompiledNetwork(spec)
+    run_share = compiled.run_share
+    barrier = threading.Barrier(4)
+
+    def watched(*arguments):
+        names.add(threading.current_thread().name)
+        barrier.wait(10)  # passes only if four of them run at a time
+        return run_share(*arguments)
+
+    monkeypatch.setattr(compiled, "run_share", watched)
+    monkeypatch.setattr(batches, "SHARES_PER_THREAD", 1)
+    run_batch(compiled, images.reshape(len(images), -1), threads=4)
+    assert len(names) == 4
+
+
+def test_fewer_threads_than_asked_for_are_enough(spec, images, monkeypatch):
+    """As at the end of the interpreter, or at the system's limit of threads."""
+    expected = Model.from_spec(spec).forward(images)
+    allowed = [True]
+
+    def start(thread, start=threading.Thread.start):
+        if not allowed:
+            raise RuntimeError("can't start new thread")
+        allowed.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(3):  # with one helper, then with none
+        model = Model.from_spec(spec)
+        np.testing.assert_array_equal(model.forward(images, threads=8), expected)
+        assert model.statistics["image"].nb_samples == len(images)
+    assert allowed == []
+
+
+def test_an_error_in_a_thread_reaches_the_caller(spec, images, monkeypatch):
+    compiled = CompiledNetwork(spec)
+
+    def broken(*_):
+        raise MemoryError("no memory for the plan's buffers")
+
+    monkeypatch.setattr(compiled, "run_share", broken)
+    with pytest.raises(MemoryError, match="no memory for the plan"):
+        run_batch(compiled, images.reshape(len(images), -1), threads=4)
+
+
+def test_plans_are_kept_and_no_more_than_threads_ran(spec, images):
+    model = Model.from_spec(spec)
+    for _ in range(3):
+        model.forward(images, threads=3)
+    assert 1 <= len(model._prepared()._plans) <= 3
+
+
+def test_running_works_while_the_interpreter_ends():
+    program = """
+import atexit
+import numpy as np
+from kerasnsoc.runtime import Model
+from tests.networks import every_kind
+model = Model.from_spec(every_kind()["events"])
+events = np.ones((8, 5, 4, 2), np.uint8)
+atexit.register(lambda: print(model.forward(events, threads=4).shape))
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (result.stdout, result.stderr) == ("(8, 1, 1, 3)\n", "")
+
+
+def test_a_change_from_another_thread_is_seen_wholly_or_not_at_all():
+    """Weights are all 1 or all 2; a mixture would give another sum."""
+    model = model_of(InputData(1, 1, 50), FullyConnected(1, "sum", 3, activations_enabled=False))
+    layer = model.get_layer("sum")
+    ones = np.ones((1, 1, 50, 1), np.int8)
+    layer.set_variable("weights", ones)
+    stop, wrong = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            found = model.forward(batch([1] * 50)).item()
+            if found not in (50, 100):
+                wrong.append(found)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        for step in range(300):
+            layer.set_variable("weights", ones * (1 + step % 2))
+            # no call that begins after the change has the former weights
+            found = model.forward(batch([1] * 50)).item()
+            if found != 50 * (1 + step % 2):
+                wrong.append((step, found))
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_learning_beside_inference_is_the_learning_that_one_thread_does():
+    def learner():
+        model = model_of(InputData(1, 1, 40, 1), FullyConnected(4, "out"))
+        model.compile(num_weights=8, num_classes=2, seed=3)
+        return model
+
+    rng = np.random.default_rng(9)
+    samples = (rng.random((60, 1, 1, 40)) < 0.3).astype(np.uint8)
+    labels = rng.integers(0, 2, 60).tolist()
+    alone = learner()
+    for _ in range(10):
+        alone.fit(samples, labels)
+    model, stop, failures = learner(), threading.Event(), []
+
+    def watch() -> None:
+        try:
+            while not stop.is_set():
+                model.forward(samples, threads=2)
+                model.predict(samples)
+                weights = model.to_spec().layers[-1].variables["weights"]
+                if set(weights.sum(axis=2).ravel().tolist()) != {8}:
+                    failures.append("a neuron without its 8 weights")
+                model.get_statistics(), model.metrics
+        except Exception as error:
+            failures.append(repr(error))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=watch) for _ in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(10):
+            model.fit(samples, labels)
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert model.to_buffer() == alone.to_buffer()
+
+
+def test_weights_are_packed_once_however_many_threads_come_first(spec, images):
+    model = Model.from_spec(spec)
+    with ThreadPoolExecutor(8) as pool:
+        found = {id(compiled) for compiled in pool.map(lambda _: model._prepared(), range(50))}
+    assert len(found) == 1
+
+
+def test_the_guard_lets_one_thread_in_and_that_one_again():
+    guard, inside, entered = ChangeGuard(), [], threading.Event()
+
+    def enter():
+        entered.set()
+        with guard:
+            inside.append("other")
+
+    with guard, guard:
+        thread = threading.Thread(target=enter)
+        thread.start()
+        entered.wait()
+        inside.append("first")
+    thread.join()
+    assert inside == ["first", "other"]
+    with pytest.raises(ValueError, match="inside"), guard:
+        raise ValueError("inside")
+    with guard:  # free again
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_child_is_not_locked_out_by_a_thread_it_does_not_have(spec, images):
+    model = Model.from_spec(spec)
+    expected = model.forward(images)
+    held, release = threading.Event(), threading.Event()
+
+    def change():
+        with model._guard:
+            held.set()
+            release.wait(30)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    held.wait()
+    try:
+        child = os.fork()
+        if child == 0:
+            model.variables_changed()
+            same = (model.forward(images, threads=3) == expected).all()
+            os._exit(0 if same else 1)
+        for _ in range(200):
+            finished, status = os.waitpid(child, os.WNOHANG)
+            if finished:
+                break
+            release.wait(0.05)
+        else:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            pytest.fail("the child waits for a lock that nobody holds")
+        assert status == 0
+    finally:
+        release.set()
+        thread.join()
