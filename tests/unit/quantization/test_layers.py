@@ -107,10 +107,10 @@ def test_jit_compiled_training(cls, base, kwargs, shape):
             QuantizedDense(2, quantizer=MaxPerAxisQuantizer(4)),
         ]
     )
-    model.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=True)
+    model.compile(keras.optimizers.SGD(1e-2), "mse", jit_compile=True)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(16, *shape)), rng.normal(size=(16, 2))
-    losses = model.fit(x, y, epochs=5, batch_size=8, shuffle=False, verbose=0).history["loss"]
+    losses = model.fit(x, y, epochs=8, batch_size=8, shuffle=False, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
 
