@@ -207,7 +207,7 @@ class Model:
         layer.attach(self, name, inbounds, incoming, output)
         self._layers.append(layer)
         self._by_name[name] = layer
-        self._statistics.layers[name] = LayerStatistics(layer)
+        self._statistics.add(name, LayerStatistics(layer))
         self.variables_changed()
 
     def pop_layer(self) -> None:
@@ -223,7 +223,7 @@ class Model:
         # nothing is fed by the last layer, since layers are fed by earlier ones only
         layer = self._layers.pop()
         del self._by_name[layer.name]
-        del self._statistics.layers[layer.name]
+        self._statistics.remove(layer.name)
         layer.detach()
         self.variables_changed()
 
@@ -316,6 +316,11 @@ class Model:
         OverflowError
             If a potential leaves 32 bits.
         """
+        compiled = self._compiled
+        if compiled is not None:
+            outputs = compiled.call(inputs, self._statistics.tally, form, threads)
+            if outputs is not None:
+                return outputs
         return self._run(inputs, form, threads)[0]
 
     def evaluate(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -608,7 +613,8 @@ class Model:
                     self._compiled = None  # its weights are out of date, but not invalid
             seconds = time.perf_counter() - start
             names = [source.name for source in self._layers]
-            self._statistics.record(names, len(inputs_si), [*totals_lk, totals_k], seconds)
+            counted_lk = np.array([*totals_lk, totals_k], np.int64)
+            self._statistics.record(names, len(inputs_si), counted_lk, seconds)
             return outputs
 
     def add_classes(self, num_add_classes: int) -> None:
@@ -837,7 +843,7 @@ class Model:
         start = time.perf_counter()
         outputs, totals_lk = run_batch(compiled, inputs_si, form=form, threads=threads)
         seconds = time.perf_counter() - start
-        self._statistics.record(compiled.names, len(inputs_si), totals_lk.tolist(), seconds)
+        self._statistics.record(compiled.names, len(inputs_si), totals_lk, seconds)
         return outputs, compiled.output_layer
 
 
