@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from kerasnsoc_ext.packing import Layout, pack
+from kerasnsoc_ext.packing import Layout, Packed, pack
 
 cnp.import_array()
 
@@ -311,6 +311,15 @@ cdef class Network:
         """Whether vector kernels run an op."""
         self._check_op(op)
         return self._ops[op].packed.kind != KNSOC_PACKED_NOT
+
+    def kernel_of(self, int32_t op):
+        """Name of the kernel row whose kernels run an op; those of plain C where it is not packed."""
+        return self.kernel if self.is_packed(op) else "scalar"
+
+    def packed_nbytes(self, int32_t op):
+        """Memory of an op's packed weights and tables; 0 where it is not packed."""
+        self._check_op(op)
+        return sum(held.nbytes for held in self._alive[op] if isinstance(held, Packed))
 
     @property
     def largest_input(self):
@@ -986,12 +995,12 @@ cdef class Tally:
         self, int64_t samples, const int64_t *counters, int64_t rows, double seconds
     ) noexcept:
         """Adds `rows` sets of counters, [row][layer][KNSOC_COUNTERS]."""
-        cdef int64_t r
+        cdef int64_t _
         cdef Py_ssize_t i
         cdef int64_t *row
         for i in range(self._count):
             self._layers[i][0] += samples
-        for r in range(rows):
+        for _ in range(rows):
             self._model[1] += counters[0]
             for i in range(self._count):
                 row = self._layers[i]
