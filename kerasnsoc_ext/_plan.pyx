@@ -313,7 +313,7 @@ cdef class Network:
         return self._ops[op].packed.kind != KNSOC_PACKED_NOT
 
     def kernel_of(self, int32_t op):
-        """Name of the kernel row whose kernels run an op; those of plain C where it is not packed."""
+        """Name of the kernel row that runs an op: ``scalar``, plain C, where it is not packed."""
         return self.kernel if self.is_packed(op) else "scalar"
 
     def packed_nbytes(self, int32_t op):

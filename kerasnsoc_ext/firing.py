@@ -117,7 +117,7 @@ def _offset(
     at = slope * below_mn + offset_n
     beyond = slope * above_mn + offset_n
     fits = (at + margin(below_mn) < level_m1) & (beyond - margin(above_mn) >= level_m1)
-    return offset_n, fits.all(axis=0)
+    return offset_n, np.asarray(fits.all(axis=0))
 
 
 def _widest(level_m1: Floats, below_mn: Floats, above_mn: Floats) -> npt.NDArray[np.float32]:

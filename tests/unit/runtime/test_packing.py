@@ -109,6 +109,24 @@ def test_padding_is_bounded(inputs, neurons, block):
     assert (packed is None) == ((inputs, neurons) == (70_000, 1))
 
 
+@given(st.integers(-(10**6), 10**6), st.floats(20, 9000), st.integers(10**6, 2**24 - 1))
+def test_a_line_far_below_the_largest_potential(threshold, step, reach):
+    """Rounding grows with the potential; only around thresholds it has to stay small."""
+    table = (threshold + np.floor(np.arange(15) * step)).astype(np.int32)[:, None]
+    line = fit_line(table, np.array([-reach]), np.array([reach]), 1)
+    if line is None:
+        return
+    around = table + np.arange(-3, 4)
+    spread = np.linspace(-reach, reach, 2001).astype(np.int64)
+    potentials = np.clip(np.concatenate([around.ravel(), spread]), -reach, reach)
+    expected = (potentials > table).sum(axis=0)
+    np.testing.assert_array_equal(_levels(line, potentials, 15), expected)
+    # as a fused multiply-add rounds: once
+    fused = potentials * line.slope_n[0].astype(np.float64) + line.offset_n[0]
+    fused = np.clip(np.trunc(fused.astype(np.float32)), 0, 15)
+    np.testing.assert_array_equal(fused, expected)
+
+
 def test_bent_tables_do_not_hide_those_that_are_lines():
     """One neuron at regular steps, one whose line has to be searched."""
     table = np.array([[0, 0], [10, 11], [20, 13]], np.int32)
