@@ -31,8 +31,8 @@ def measure(
     """Run the engines round by round.
 
     `time.thread_time` as the clock leaves out what other processes took of a busy machine, but also
-    what an engine does in threads of its own. A round lasts at least `round_seconds` and is taken anew if the system took the processor away
-    from the process meanwhile.
+    what an engine does in threads of its own. A round lasts at least `round_seconds` and is taken
+    anew if the system took the processor away from the process meanwhile.
     """
     calls = {name: _calls_per_round(run, round_seconds) for name, run in engines.items()}
     taken: dict[str, list[float]] = {name: [] for name in engines}
