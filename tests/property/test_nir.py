@@ -1,0 +1,56 @@
+"""A network that went out to NIR and came back computes and holds the same integers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from kerasnsoc.nsoc.nir_io import from_nir, to_nir, write_nir
+from tests.spiking_cores import core_graphs, run_steps
+
+pytestmark = pytest.mark.keras
+nir = pytest.importorskip("nir")
+
+
+@settings(max_examples=12)  # each builds a Keras model
+@given(
+    graph=core_graphs(),
+    dense_as=st.sampled_from(["affine", "conv"]),
+    time_axis=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_model_of_a_file_computes_what_the_cores_do(
+    tmp_path_factory, graph, dense_as, time_axis, seed
+):
+    path = tmp_path_factory.mktemp("nir") / "net.nir"
+    write_nir(path, to_nir(graph, dense_as=dense_as))
+    model = from_nir(path, time_axis=time_axis)
+    steps = 3 if time_axis else 1
+    spikes = np.random.default_rng(seed).integers(0, 3, (steps, *graph.input_shape))
+    frames = spikes.transpose(0, 2, 3, 1).astype("float32")
+    outputs = model(frames[None] if time_axis else frames)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    expected = run_steps(graph, spikes)
+    assert len(outputs) == len(expected)
+    for output, counts in zip(outputs, expected.values(), strict=True):
+        got = np.asarray(output).reshape(steps, -1)
+        assert_array_equal(got, counts.transpose(0, 2, 3, 1).reshape(steps, -1))
+
+
+@settings(max_examples=20)
+@given(graph=core_graphs(max_layers=4, square=False))
+def test_integers_survive_the_file(tmp_path_factory, graph):
+    path = tmp_path_factory.mktemp("nir") / "net.nir"
+    write_nir(path, to_nir(graph, dense_as="conv"))
+    nodes = nir.read(path, type_check=False).nodes
+    for layer in graph.layers:
+        slices = [n for k, n in nodes.items() if k.split("_")[0] == layer.name]
+        weights = np.concatenate([node.weight for node in slices], axis=1)
+        assert weights.dtype == np.int8
+        assert_array_equal(weights, layer.weights)
+        bias = sum(node.bias for node in slices)
+        assert_array_equal(bias, 0 if layer.bias is None else layer.bias)
+        neurons = nodes[layer.neuron_name]
+        assert neurons.v_threshold.dtype == np.float64
+        assert_array_equal(neurons.v_threshold, np.full(layer.neuron_shape, layer.threshold))
