@@ -309,6 +309,7 @@ AKD1000_ENERGY = EnergySpec(
     },
     note="Not a vendor's figure: dynamic power of network and host logic together, divided by "
     "dense-equivalent operations, whatever the sparsity.",
+    is_dense=True,
 )
 
 
