@@ -244,6 +244,10 @@ def _counts(run: Run) -> tuple[LayerCounts, ...]:
                     neuron_updates=int(layer.neuron_updates),
                     spikes=int(layer.nb_activations),
                     connections=int(layer.connections),
+                    # an input layer passes events on; only a layer with synapses decodes them
+                    more={"events": int(getattr(layer, "events_in", 0))}
+                    if layer.connections
+                    else {},
                 )
             )
         except AttributeError as error:

@@ -222,6 +222,9 @@ class EnergySpec:
     scope : {"per_term", "all_in"}
         ``all_in``: `e_syn` already contains everything; only it is charged.
     note : str
+    is_dense : bool
+        Whether `e_syn` is per operation of a dense computation, zeros included, whatever the
+        number of events.
     """
 
     e_syn: Quantity
@@ -241,6 +244,7 @@ class EnergySpec:
     separate_static_w: Mapping[str, Quantity] = field(default_factory=dict)
     scope: Literal["per_term", "all_in"] = "per_term"
     note: str = ""
+    is_dense: bool = False
 
 
 @dataclass(frozen=True, slots=True)
