@@ -175,7 +175,7 @@ class EnergyReport:
 
     @property
     def by_term(self) -> dict[str, Interval]:
-        """J of each kind of operation over all layers, and of each supply rail; priced ones only."""
+        """J of each kind of operation and of each supply rail; those that are priced."""
         energies: dict[str, list[Interval]] = {}
         for term in self.terms:
             if term.energy is not None:

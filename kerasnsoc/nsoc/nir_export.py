@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -48,7 +48,8 @@ def to_nir(
     Returns
     -------
     nir.NIRGraph
-        Nodes bear the names of the layers. What NIR has no word for is noted under
+        Nodes bear the names of the layers that hold the weights, and those of their neurons end in
+        ``_neurons``. What NIR has no word for is noted under
         ``metadata["kerasnsoc"]``, where `from_nir` finds it.
 
     Raises
@@ -140,10 +141,20 @@ def node_name(name: str) -> str:
     return name.replace("/", "_") or "node"
 
 
-def neuron_node_name(layer: CoreLayer) -> str:
-    """The name of the node that holds a core's neurons."""
-    name = layer.neuron_name or layer.name
-    return node_name(name if name != layer.name else f"{name}_neurons")
+def neuron_node_names(names: Sequence[str]) -> list[str]:
+    """The names of the nodes that hold the neurons of layers; none is a layer's own name."""
+    taken = {"input", *map(node_name, names)}
+    return [_unique(f"{node_name(name)}_neurons", taken) for name in names]
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """A name that is not yet taken; it is then."""
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    taken.add(unique)
+    return unique
 
 
 class _Writer:
@@ -176,11 +187,12 @@ class _Writer:
         notes: dict[str, Any],
     ) -> Any:
         # names first: a layer may be called as a helper of another one would be
-        self._taken = {"input", *(node_name(layer.name) for layer in layers)}
-        shapes = {layer.index: layer.neuron_shape for layer in layers}
+        names = [layer.name for layer in layers]
+        neuron_names = neuron_node_names(names)
+        self._taken = {"input", *map(node_name, names), *neuron_names}
         neurons: dict[Any, tuple[str, Shape]] = {
-            index: (self._new_name(neuron_node_name(layers[index])), shape)
-            for index, shape in shapes.items()
+            layer.index: (name, layer.neuron_shape)
+            for layer, name in zip(layers, neuron_names, strict=True)
         }
         neurons["input"] = neurons["dvs"] = self._input(graph, dvs)
         for layer in reversed(layers):
@@ -238,12 +250,7 @@ class _Writer:
         return self._pooled(("input", shape), block.pool)
 
     def _new_name(self, name: str) -> str:
-        unique, number = name, 1
-        while unique in self._taken:
-            number += 1
-            unique = f"{name}_{number}"
-        self._taken.add(unique)
-        return unique
+        return _unique(name, self._taken)
 
     def _pooled(self, source: tuple[str, Shape], pool: tuple[int, int]) -> tuple[str, Shape]:
         """The node that gives what a source sends with this pooling, made on first use."""

@@ -382,8 +382,8 @@ def test_a_reset_potential_other_than_zero_stays_in_the_file(tmp_path):
 
 
 def test_names_with_a_slash_do_not_become_folders(tmp_path):
-    write_nir(tmp_path / "net.nir", to_nir(graph_of(core(name="a/b", neuron_name="a_b"))))
-    assert {"a_b", "a_b_2"} <= set(nir.read(tmp_path / "net.nir").nodes)
+    write_nir(tmp_path / "net.nir", to_nir(graph_of(core(name="a/b"))))
+    assert {"a_b", "a_b_neurons"} <= set(nir.read(tmp_path / "net.nir").nodes)
 
 
 def test_a_missing_library_names_the_extra(monkeypatch):
