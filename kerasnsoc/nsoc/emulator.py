@@ -466,6 +466,7 @@ class NSoCEmulator:
             config_sha256=self._config_sha256,
             engine=self.engine,
             seed=self.seed,
+            config=self.config,
         )
         result.merge_trace["core"] = ids[tables["trace"]["core"]]
         result.services["core"] = ids[tables["services"]["core"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -148,6 +149,8 @@ class EmulationResult:
         What a user should know about load and drops.
     device, config_sha256, engine : str
     seed : int
+    config : NSoCConfig
+        What was emulated.
     """
 
     spikes: Array
@@ -175,6 +178,20 @@ class EmulationResult:
     engine: str
     seed: int
     warnings: list[str] = field(default_factory=list)
+    config: Any = None
+
+    @property
+    def energy(self) -> Any:
+        """`kerasnsoc.energy.EnergyReport` with the device's figures and no idle time."""
+        # by name: the room of energy stands above this one
+        emulation = importlib.import_module("kerasnsoc.energy.emulation")
+        return emulation.energy_of_emulation(self)
+
+    def to_nir_data(self) -> Any:
+        """Spikes of the monitored layers as `nir.NIRGraphData`, see `kerasnsoc.nsoc.to_nir_data`."""
+        from kerasnsoc.nsoc.nir_data import to_nir_data
+
+        return to_nir_data(self)
 
     @property
     def synops(self) -> int:
