@@ -33,6 +33,23 @@ _PUBLIC = {
             "standardize_device_id",
         ),
         "kerasnsoc.nsoc.device_table": ("ANCHORS",),
+        "kerasnsoc.nsoc.config": ("NSoCConfig", "to_chip_order"),
+        "kerasnsoc.nsoc.events": (
+            "EVENT_DTYPE",
+            "events_to_raster",
+            "neuron_address",
+            "neuron_from_address",
+            "raster_to_events",
+            "xytp_to_events",
+        ),
+        "kerasnsoc.nsoc.network": (
+            "DynapcnnCompatibleNetwork",
+            "DynapcnnNetwork",
+            "NSoCNetwork",
+            "build_core_graph",
+        ),
+        "kerasnsoc.nsoc.readout": ("extend_readout_layer",),
+        "kerasnsoc.nsoc.transform": ("TransformOptions",),
         "kerasnsoc.nsoc.errors": (
             "AsymmetricPaddingError",
             "ConfigValidationError",

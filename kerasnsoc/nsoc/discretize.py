@@ -38,8 +38,8 @@ class DiscretizationRecord:
         Largest ``|weight - integer / scale|``.
     zeroed : float
         Share of the weights other than 0 that became 0.
-    sqnr_db : float
-        Power of the weights over power of their errors, in dB; infinite without errors.
+    sqnr_db : float or None
+        Power of the weights over power of their errors, in dB; None without errors.
     """
 
     layer: int
@@ -48,7 +48,7 @@ class DiscretizationRecord:
     decided_by: str
     max_error: float
     zeroed: float
-    sqnr_db: float
+    sqnr_db: float | None
 
 
 def discretization_scale(a: npt.ArrayLike, bits: int) -> float:
@@ -279,9 +279,7 @@ def _record(floats: CoreLayer, integers: CoreLayer, decided_by: str) -> Discreti
     used = int(np.count_nonzero(exact))
     lost = int(np.count_nonzero((exact != 0) & (integers.weights == 0)))
     signal, noise = float((exact**2).sum()), float((error**2).sum())
-    ratio = math.inf
-    if noise:
-        ratio = 10 * math.log10(signal / noise) if signal else -math.inf
+    ratio = 10 * math.log10(signal / noise) if noise else None
     return DiscretizationRecord(
         layer=floats.index,
         name=floats.name,

@@ -101,7 +101,10 @@ def decode(hint: Any, value: Any, where: str) -> Any:
         return [decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
     if origin in (dict, Mapping):
         _check(isinstance(value, dict), where, value, "an object")
-        return {name: decode(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
+        return {
+            _key(arguments[0], name, where): decode(arguments[1], item, f"{where}.{name}")
+            for name, item in value.items()
+        }
     if hint is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         _check(is_number and math.isfinite(value), where, value, "a finite number")
@@ -112,6 +115,13 @@ def decode(hint: Any, value: Any, where: str) -> Any:
     names = {str: "a string", bool: "true or false", type(None): "null"}
     _check(isinstance(value, hint), where, value, names[hint])
     return value
+
+
+def _key(hint: Any, name: str, where: str) -> Any:
+    if hint is not int:
+        return name
+    _check(name.isascii() and name.isdigit(), f"a key of {where}", name, "a whole number")
+    return int(name)
 
 
 def _decode_record(cls: type[Any], value: Any, where: str) -> Any:
