@@ -422,6 +422,8 @@ cdef class Chip:
                 continue
             for e in range(self._chip.entries):
                 target = &self._chip.core[self._chip.entry[e].target]
+                if not target.is_entry:
+                    continue  # it receives tokens only
                 if (roots.x[r] < 0 or roots.y[r] < 0 or roots.c[r] < 0
                         or roots.c[r] + self._chip.entry[e].shift >= target.channels):
                     raise ValueError(

@@ -321,6 +321,12 @@ def _place(record: CoreConfig | GradedCoreConfig, device: DeviceSpec) -> tuple[i
     if not record.neural_processors:
         return device.noc.port[1] * width + device.noc.port[0], 1
     by_id = {core.id: core for core in device.cores}
+    unknown = [processor for processor in record.neural_processors if processor not in by_id]
+    if unknown:
+        raise ConfigValidationError(
+            f"{record.name!r} lies on the processors {unknown}, which {device.name!r} lacks; it has "
+            f"0 to {max(by_id, default=-1)}"
+        )
     places = [by_id[processor].xy for processor in record.neural_processors]
     total = len(places)
     center = (sum(x for x, _ in places), sum(y for _, y in places))

@@ -290,7 +290,7 @@ int64_t kne_fire(kne_chip *chip, int32_t index, int64_t packet)
         fire_neurons(core, packet);
     else
         fire_staircase(chip, index, &updates);
-    if (!core->is_free)
+    if (!core->is_free || core->rule == KNE_STAIRCASE)
         core->counter[KNE_NEURON_UPDATES] += core->visited;
     core->counter[KNE_SYNOPS] += updates;
     begin_packet(core);

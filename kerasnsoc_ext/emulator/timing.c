@@ -36,6 +36,7 @@ typedef struct kne_queues {
     uint64_t order;
     server *servers;
     edge_state *edges;
+    int64_t *ends; /* with a delay: the item that ends each packet */
     int32_t at_barrier;
 } queues;
 
@@ -382,7 +383,7 @@ static int serve_packet(kne_chip *chip, int32_t index, int32_t i, int64_t now)
     schedule plan = {.ready = now + time[KNE_T_DECODE] + shared(updates, core) * time[KNE_T_SYN],
                      .emit = time[KNE_T_EMIT],
                      .lanes = 1};
-    if (!core->is_free) { /* joining maps has no neurons */
+    if (!core->is_free || core->rule == KNE_STAIRCASE) { /* joining maps alone takes no neurons */
         plan.step = time[KNE_T_UPD];
         plan.extra = time[KNE_T_UPD_ACTIVE] - time[KNE_T_UPD];
     }
@@ -525,6 +526,8 @@ static int arrive_token(kne_chip *chip, int32_t i, int64_t now)
         }
     const int64_t ordinal = s->tokens++;
     q->items[i].ordinal = ordinal;
+    if (q->ends) /* the last token may be a source's, of the packet before */
+        q->items[i].root = q->ends[ordinal];
     if (chip->is_packet)
         return enqueue(chip, index, i, now) && release(chip, index, ordinal + 1, now);
     return release(chip, index, ordinal, now) && enqueue(chip, index, i, now);
@@ -643,13 +646,21 @@ int kne_timing_begin(kne_chip *chip)
         for (int32_t e = 0; e < chip->core[i].edges; e++)
             s->edge[e].held.head = NONE;
     }
-    if (chip->layer_delay) /* what a source sends in a packet is for the next one */
+    if (chip->layer_delay) { /* what a source sends in a packet is for the next one */
+        int64_t packets = 0;
+        q->ends = malloc((size_t)(chip->roots.count + 1) * sizeof *q->ends);
+        if (!q->ends)
+            return chip->status = KNE_NO_MEMORY;
+        for (int64_t r = 0; r < chip->roots.count; r++)
+            if (chip->roots.kind[r] == KNE_ITEM_TOKEN)
+                q->ends[packets++] = r;
         for (int32_t i = 0; i < chip->cores; i++)
             for (int32_t k = 0; k < chip->core[i].slots; k++) {
                 const kne_slot *slot = &chip->core[i].slot[k];
                 if (slot->target >= 0)
                     q->servers[slot->target].edge[slot->edge].tokens = 1;
             }
+    }
     chip->status = KNE_DONE;
     if (chip->roots.count)
         push(chip, chip->roots.time[0], INJECT, 0);
@@ -668,6 +679,7 @@ void kne_timing_end(kne_chip *chip)
     free(q->keys);
     free(q->servers);
     free(q->edges);
+    free(q->ends);
     free(q);
     chip->queues = NULL;
 }
