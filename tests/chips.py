@@ -211,13 +211,19 @@ def spiking_configs(draw, max_cores=4, mode="event", chain=False, **numeric) -> 
         low = -int(rng.integers(0, 90))
         probe = core(i, weights, shape, stride=stride, padding=padding)
         cores.append(
-            dict(
-                index=i, weights=weights, in_shape=shape, stride=stride, padding=padding,
-                bias=rng.integers(-20, 40, features) if ticks or mode == "packet" else None,
-                threshold=threshold, low=low, zero=bool(rng.integers(2)),
-                initial=rng.integers(low, threshold, probe.out_shape).astype(np.int16),
-            )
-        )  # fmt: skip
+            {
+                "index": i,
+                "weights": weights,
+                "in_shape": shape,
+                "stride": stride,
+                "padding": padding,
+                "bias": rng.integers(-20, 40, features) if ticks or mode == "packet" else None,
+                "threshold": threshold,
+                "low": low,
+                "zero": bool(rng.integers(2)),
+                "initial": rng.integers(low, threshold, probe.out_shape).astype(np.int16),
+            }
+        )
         shapes.append(probe.out_shape)
     for i, arguments in enumerate(cores):
         if not to[i]:

@@ -71,8 +71,8 @@ class NSoCEmulator:
     engine : {"timing", "functional"}
         ``"functional"`` finishes each event with all it causes before the next, without time.
     merge_policy : {"causal", "arrival"}
-        How cores with several sources order events (event mode). ``"causal"`` gives the order of the
-        functional engine, whatever the times; ``"arrival"`` takes events as they come.
+        How cores with several sources order events (event mode). ``"causal"`` gives the order of
+        the functional engine, whatever the times; ``"arrival"`` takes events as they come.
     queue_policy : {"block", "drop"}
         ``"drop"`` discards what arrives at a busy core with a full queue. A core whose congestion
         balancer is enabled does so in any case, with its own capacity.
@@ -214,7 +214,7 @@ class NSoCEmulator:
         return dict(self._program.times_ps)
 
     def reset(self) -> None:
-        """Configured potentials, empty decimators, no packets seen, random numbers from the seed."""
+        """Configured potentials, empty decimators, no packets seen, the seed's random numbers."""
         self._restore(self._initial)
         self._rng = np.random.Generator(np.random.PCG64(self.seed))
 
@@ -266,8 +266,8 @@ class NSoCEmulator:
         ----------
         events : structured ndarray, or sequence of them
             Fields t (microseconds) or t_ps (picoseconds), x, y, c and, where wanted, n (so many
-            events, or the payload of a graded one). Event mode takes one array, in any order. Packet
-            mode takes one array per packet, or one with `packet_ends`.
+            events, or the payload of a graded one). Event mode takes one array, in any order.
+            Packet mode takes one array per packet, or one with `packet_ends`.
         t_end : float, optional
             Event mode: ticks of the slow clock continue up to here, in microseconds. It also is the
             shortest duration for static energy.
@@ -307,7 +307,9 @@ class NSoCEmulator:
 
     # --- before a run -----------------------------------------------------------------------------
 
-    def _check_modes(self, sync: str | None, touched_only: bool, refractory: int, decay: int) -> None:
+    def _check_modes(
+        self, sync: str | None, touched_only: bool, refractory: int, decay: int
+    ) -> None:
         if self._is_packet:
             if sync == "barrier" and not self.config.numeric.layer_delay:
                 raise ValueError(
@@ -338,9 +340,7 @@ class NSoCEmulator:
         for core in self._program.cores:
             core.record["lanes"] = widest if core.config.core in set(parallel_cores) else 1
 
-    def _items(
-        self, events: Any, t_end: float | None, packet_ends: npt.ArrayLike | None
-    ) -> Items:
+    def _items(self, events: Any, t_end: float | None, packet_ends: npt.ArrayLike | None) -> Items:
         if self._is_packet:
             return packet_items(self.config, events, packet_ends)
         if packet_ends is not None:
@@ -415,9 +415,7 @@ class NSoCEmulator:
             if core.record.get("state") is not None
         }
 
-    def _result(
-        self, items: Items, tables: dict[str, Any], t_end: float | None
-    ) -> EmulationResult:
+    def _result(self, items: Items, tables: dict[str, Any], t_end: float | None) -> EmulationResult:
         cores = self._program.cores
         order = sorted(range(len(cores)), key=lambda i: cores[i].layer)
         ids = np.array([core.config.core for core in cores])
@@ -431,7 +429,13 @@ class NSoCEmulator:
         window = 0 if t_end is None else round(t_end * 1e6)
         spikes, out = self._spikes(items, tables["spikes"])
         drops = np.zeros(len(tables["drops"]), DROP_DTYPE)
-        for name, source in (("t_ps", "time"), ("x", "x"), ("y", "y"), ("c", "c"), ("root", "root")):
+        for name, source in (
+            ("t_ps", "time"),
+            ("x", "x"),
+            ("y", "y"),
+            ("c", "c"),
+            ("root", "root"),
+        ):
             drops[name] = tables["drops"][source]
         drops["core"] = ids[tables["drops"]["core"]]
         token_roots = np.flatnonzero(items.kind == TOKEN)
@@ -581,8 +585,8 @@ class NSoCEmulator:
         if len(result.drops):
             result.warnings.append(
                 f"{len(result.drops):,} events were dropped at "
-                f"{len(np.unique(result.drops['core']))} cores: the spikes differ from those of the "
-                f"network. Lower the event rate or raise queue_capacity"
+                f"{len(np.unique(result.drops['core']))} cores: the spikes differ from those of "
+                f"the network. Lower the event rate or raise queue_capacity"
             )
         if self._is_packet or self.engine == "functional":
             busiest = []  # overlapping packets keep a chip busy by design
@@ -656,7 +660,11 @@ def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
 
 
 def _in_range(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | np.integer)
+        or not low <= value <= high
+    ):
         raise ValueError(f"{name} is {value!r}, but must be a whole number, {low} to {high:,}")
 
 

@@ -1,4 +1,4 @@
-"""From events to what enters the emulated chip: sensor block, order, leak ticks, ends of packets."""
+"""From events to what enters the chip: sensor block, order, leak ticks, ends of packets."""
 
 from __future__ import annotations
 
@@ -164,8 +164,8 @@ def packet_items(
     """Events, with a token behind each packet.
 
     With `packet_ends`, packet k holds the events before ``packet_ends[k]`` (in the unit of the
-    events' own times) that no earlier packet holds, and its token enters at that time. Without, `events` is a sequence of packets, and a token enters right
-    behind the last event of its packet.
+    events' own times) that no earlier packet holds, and its token enters at that time. Without,
+    `events` is a sequence of packets, and a token enters right behind the last event of its packet.
     """
     if packet_ends is not None:
         array = np.asarray(events)

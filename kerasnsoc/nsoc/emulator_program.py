@@ -324,8 +324,8 @@ def _place(record: CoreConfig | GradedCoreConfig, device: DeviceSpec) -> tuple[i
     unknown = [processor for processor in record.neural_processors if processor not in by_id]
     if unknown:
         raise ConfigValidationError(
-            f"{record.name!r} lies on the processors {unknown}, which {device.name!r} lacks; it has "
-            f"0 to {max(by_id, default=-1)}"
+            f"{record.name!r} lies on the processors {unknown}, which {device.name!r} lacks; "
+            f"it has 0 to {max(by_id, default=-1)}"
         )
     places = [by_id[processor].xy for processor in record.neural_processors]
     total = len(places)

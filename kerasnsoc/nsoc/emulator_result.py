@@ -188,7 +188,7 @@ class EmulationResult:
         return emulation.energy_of_emulation(self)
 
     def to_nir_data(self) -> Any:
-        """Spikes of the monitored layers as `nir.NIRGraphData`, see `kerasnsoc.nsoc.to_nir_data`."""
+        """Spikes of the monitored layers as `nir.NIRGraphData`: `kerasnsoc.nsoc.to_nir_data`."""
         from kerasnsoc.nsoc.nir_data import to_nir_data
 
         return to_nir_data(self)
