@@ -80,6 +80,9 @@ class Quantity:
                 f"low, value, high are {bounds}, but they must be finite and 0 <= low <= value "
                 "<= high"
             )
+        # a whole number reads back from a file as an integer, and must stay equal
+        for name, number in zip(("low", "value", "high"), bounds, strict=True):
+            object.__setattr__(self, name, float(number))  # type: ignore[arg-type]
 
     @classmethod
     def exact(cls, value: float, unit: Unit, grade: Grade, source: str) -> Quantity:

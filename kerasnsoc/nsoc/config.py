@@ -397,7 +397,7 @@ class NSoCConfig:
 
     def entries(self) -> list[int]:
         """Ids of the cores that take events from outside, ascending."""
-        return sorted({destination.layer for destination in self._incoming()} - {None})  # type: ignore[type-var]
+        return sorted({d.layer for d in self._incoming() if d.layer is not None})
 
     def exits(self) -> list[int]:
         """Ids of the cores whose events leave the chip, in model order."""

@@ -236,7 +236,7 @@ def _speck(
 # --- AKD1000-like mesh ----------------------------------------------------------------------------
 
 AKD1000_LIMITS = CoreLimits(
-    max_kernel=7,
+    max_kernel=65535,
     strides=(1, 2, 3),
     paddings=tuple(range(8)),
     poolings=(1,),
@@ -313,12 +313,14 @@ AKD1000_ENERGY = EnergySpec(
 )
 
 
-def _mesh_cores(grid: tuple[int, int], per_node: int, **memory: int) -> tuple[CoreSpec, ...]:
+def _mesh_cores(
+    grid: tuple[int, int], per_node: int, memory_bytes: int, max_neurons: int = 0
+) -> tuple[CoreSpec, ...]:
     """Cores along the boustrophedon path: even rows left to right, odd rows right to left."""
     width, height = grid
     path = [(x if y % 2 == 0 else width - 1 - x, y) for y in range(height) for x in range(width)]
     return tuple(
-        CoreSpec(node * per_node + i, xy=xy, **memory)
+        CoreSpec(node * per_node + i, memory_bytes=memory_bytes, max_neurons=max_neurons, xy=xy)
         for node, xy in enumerate(path)
         for i in range(per_node)
     )

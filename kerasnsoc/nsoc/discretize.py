@@ -99,7 +99,7 @@ def discretize_array(a: npt.ArrayLike, s: float, to_int: bool = True) -> npt.NDA
     -------
     ndarray of int32 or float32
     """
-    rounded = np.rint(np.asarray(a, np.float32) * np.float32(s))
+    rounded: npt.NDArray[Any] = np.rint(np.asarray(a, np.float32) * np.float32(s))
     return rounded.astype(np.int32) if to_int else rounded
 
 
@@ -226,7 +226,7 @@ def dequantized(layer: CoreLayer) -> CoreLayer:
         weights=weights,
         bias=floats(layer.bias),
         threshold=layer.threshold / scale,
-        min_v=None if layer.min_v in (None, STATE_MIN) else layer.min_v / scale,  # type: ignore[operator]
+        min_v=None if layer.min_v in (None, STATE_MIN) else layer.min_v / scale,
         initial_state=floats(layer.initial_state),
         quant_scale=None,
     )

@@ -184,7 +184,8 @@ def convolve(x: Array, layer: CoreLayer) -> Array:
                 patch = padded[:, :, rows, columns].reshape(n, channels, -1)
                 result += kernel[:, :, ky, kx] @ patch
         result = result.reshape(n, features, height, width)
-    return result.astype(np.int64) if layer.is_discretized else result
+    sums: Array = result.astype(np.int64) if layer.is_discretized else result
+    return sums
 
 
 def _fire(layer: CoreLayer, sums: Array, state: HostState) -> Array:

@@ -50,12 +50,12 @@ def clog2(n: int) -> int:
 
 def kernel_words(channels: int, features: int, kernel_y: int, kernel_x: int) -> int:
     """Kernel words: the address encoder rounds the kernel and the features up to powers of two."""
-    return channels * 2 ** (clog2(kernel_y * kernel_x) + clog2(features))
+    return channels << (clog2(kernel_y * kernel_x) + clog2(features))
 
 
 def neuron_words(features: int, height: int, width: int) -> int:
     """Neuron words of a map before pooling, each side rounded up to a power of two."""
-    return features * 2 ** (clog2(height) + clog2(width))
+    return features << (clog2(height) + clog2(width))
 
 
 def bias_words(features: int, has_bias: bool) -> int:

@@ -788,7 +788,8 @@ class NSoCNetwork:
         if self._model is None:
             from kerasnsoc.runtime.model import Model
 
-            self._model = Model(self._artifact)
+            assert self._artifact is not None
+            self._model = Model.from_spec(self._artifact)
         return self._model
 
     def _forward_host(self, x: Array, data_format: str) -> Any:
@@ -842,11 +843,12 @@ class NSoCNetwork:
             if generator is None:
                 values[layer.index] = np.zeros(layer.neuron_shape, dtype)
                 continue
-            low = 0 if layer.min_v is None else layer.min_v
-            if layer.is_discretized:
-                drawn = generator.integers(int(low), int(layer.threshold), layer.neuron_shape)
-            else:
-                drawn = generator.uniform(low, layer.threshold, layer.neuron_shape)
+            low, high, shape = layer.min_v or 0, layer.threshold, layer.neuron_shape
+            drawn: Array = (
+                generator.integers(int(low), int(high), shape)
+                if layer.is_discretized
+                else generator.uniform(low, high, shape)
+            )
             values[layer.index] = drawn.astype(dtype)
         self._state = HostState({index: value[None] for index, value in values.items()})
         if self.config is not None:

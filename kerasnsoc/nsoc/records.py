@@ -126,7 +126,7 @@ def _key(hint: Any, name: str, where: str) -> Any:
 
 def _decode_record(cls: type[Any], value: Any, where: str) -> Any:
     _check(isinstance(value, dict), where, value, "an object")
-    hints = _hints(cls)
+    hints: dict[str, Any] = _hints(cls)  # type: ignore[arg-type]
     known = {entry.name: entry for entry in fields(cls)}
     for name in value:
         if name not in known:
@@ -147,30 +147,26 @@ def _decode_record(cls: type[Any], value: Any, where: str) -> Any:
 
 
 def _decode_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    choices = [choice for choice in arguments if choice is not type(None)]
+    choices: list[Any] = [choice for choice in arguments if choice is not type(None)]
     if value is None:
         _check(len(choices) < len(arguments), where, value, "given")
         return None
-    if len(choices) > 1:
-        # Records are told apart by the first member that only one of them has.
-        for choice in choices:
-            if is_dataclass(choice) and isinstance(value, dict) and choice.MARK in value:
-                return decode(choice, value, where)
-        for choice in choices:
-            if is_dataclass(choice):
-                continue
-            try:
-                return decode(choice, value, where)
-            except RecordError:
-                continue
-        records = [choice for choice in choices if is_dataclass(choice)]
-        marks = " or ".join(repr(choice.MARK) for choice in records)
-        raise RecordError(
-            f"{where} has none of the members {marks}"
-            if records
-            else f"{where} is {value!r}, which is of none of the types allowed here"
-        )
-    return decode(choices[0], value, where)
+    if len(choices) == 1:
+        return decode(choices[0], value, where)
+    # Records are told apart by the member that only one of them has.
+    records: list[Any] = [choice for choice in choices if is_dataclass(choice)]
+    for record in records:
+        if isinstance(value, dict) and record.MARK in value:
+            return decode(record, value, where)
+    if records:
+        marks = " or ".join(repr(record.MARK) for record in records)
+        raise RecordError(f"{where} is {_shown(value)}, but must have the member {marks}")
+    for choice in choices:
+        try:
+            return decode(choice, value, where)
+        except RecordError:
+            continue
+    raise RecordError(f"{where} is {_shown(value)}, which is of none of the types allowed here")
 
 
 def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -287,7 +287,8 @@ class _Transformation:
             return self._join(operation, inputs)
         before = inputs[0]
         if isinstance(before, _Draft):
-            return self._after_weights(operation, before, position)
+            after: _Stream | _Draft = self._after_weights(operation, before, position)
+            return after
         if operation.kind == "identity":
             return before
         if before.padding is not None and operation.kind != "conv":
@@ -560,8 +561,8 @@ class _Transformation:
             )
         if stream.is_input:
             dvs = pooled(self._sensor(operation, stream), (py, px), str(operation))
-            taps = (replace(stream.taps[0], scale=stream.taps[0].scale * scale),)
-            return replace(stream, taps=taps, shape=dvs.output_shape, dvs=dvs)
+            tap = replace(stream.taps[0], scale=stream.taps[0].scale * scale)
+            return replace(stream, taps=(tap,), shape=dvs.output_shape, dvs=dvs)
         taps = tuple(
             replace(
                 tap,
