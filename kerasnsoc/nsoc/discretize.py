@@ -79,7 +79,7 @@ def discretization_scale(a: npt.ArrayLike, bits: int) -> float:
         raise ValueError("a scale needs one or more finite numbers")
     low, high = np.float32(-(2 ** (bits - 1))), np.float32(2 ** (bits - 1) - 1)
     smallest, largest = array.min(), array.max()
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         if abs(smallest) <= abs(largest) * abs(low / high):
             return float(abs(high / largest)) if largest != _ZERO else math.inf
         return float(abs(low / smallest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -169,7 +170,7 @@ def events_to_raster(
     if not 0 < dt < np.inf:
         raise ValueError(f"dt is {dt!r}, but it must be a number of seconds above 0")
     names = events.dtype.names or ()
-    time_field, unit = ("t_ps", 1e-12) if "t_ps" in names else ("t", 1e-6)
+    time_field = "t_ps" if "t_ps" in names else "t"
     x, y, c = (events[name].astype(np.int64) for name in "xyc")
     if shape is None:
         shape = tuple(int(v.max()) + 1 if len(v) else 0 for v in (c, y, x))  # type: ignore[assignment]
@@ -183,11 +184,14 @@ def events_to_raster(
     if not len(events):
         return np.zeros((0, shape[1], shape[2], shape[0]), np.int32)
     t = events[time_field].astype(np.int64)
-    # Whole units first: a float quotient of large times could land in the bin before.
-    width = dt / unit
     elapsed = t - t.min()
-    steps = elapsed // round(width) if width == round(width) else np.floor(elapsed / width)
-    steps = steps.astype(np.int64)
+    # The exact quotient of the decimal numbers: 0.001 s are 1000 us, which floats may just miss.
+    width = Fraction(repr(float(dt))) * (10**12 if time_field == "t_ps" else 10**6)
+    n, d = width.numerator, width.denominator
+    if max(int(elapsed.max()), 1) * d < 2**62 and n < 2**62:
+        steps = elapsed * d // n
+    else:
+        steps = np.floor(elapsed / float(width)).astype(np.int64)
     raster = np.zeros((int(steps.max()) + 1, shape[1], shape[2], shape[0]), np.int32)
     counts = events["n"].astype(np.int32) if "n" in names else 1
     np.add.at(raster, (steps, y, x, c), counts)
@@ -239,6 +243,6 @@ def neuron_from_address(address: int, shape_chw: tuple[int, int, int]) -> tuple[
     c = address & ((1 << feature_bits) - 1)
     x = (address >> feature_bits) & ((1 << x_bits) - 1)
     y = address >> (feature_bits + x_bits)
-    if address < 0 or neuron_address(x, y, c, shape_chw) != address:
+    if not (address >= 0 and c < shape_chw[0] and y < shape_chw[1] and x < shape_chw[2]):
         raise ValueError(f"{address} is no address in a map of {shape_chw}")
     return x, y, c
