@@ -375,9 +375,14 @@ class _Writer:
 
 
 def _is_dense(layer: CoreLayer) -> bool:
-    """Whether every neuron sees the whole input."""
-    sides = zip(layer.kernel, layer.in_shape[1:], layer.padding, strict=True)
-    return layer.neuron_shape[1:] == (1, 1) and all(k == n + 2 * p for k, n, p in sides)
+    """Whether the core is what becomes of a dense layer, square or padded to be square."""
+    (py, px), (_, height, width) = layer.padding, layer.in_shape
+    side = max(height, width)
+    is_whole = layer.kernel == (height + 2 * py, width + 2 * px) and min(py, px) == 0
+    is_square = layer.kernel == (side, side) or (py, px) == (0, 0)
+    seen = layer.weights[:, :, py : py + height, px : px + width]
+    has_all = np.count_nonzero(seen) == np.count_nonzero(layer.weights)
+    return is_whole and is_square and has_all and layer.stride == (1, 1)
 
 
 def _graph_of(network: Any, quantized: bool | None) -> CoreGraph:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from kerasnsoc.nsoc.network import NSoCNetwork
 from kerasnsoc.nsoc.nir_io import from_nir, to_nir, write_nir
 from tests.spiking_cores import core_graphs, run_steps
 
@@ -55,3 +56,24 @@ def test_integers_survive_the_file(tmp_path_factory, graph):
         neurons = nodes[f"{layer.name}_neurons"]
         assert neurons.v_threshold.dtype == np.float64
         assert_array_equal(neurons.v_threshold, np.full(layer.neuron_shape, layer.threshold))
+
+
+@settings(max_examples=12, phases=[Phase.explicit, Phase.generate])  # each builds a Keras model
+@given(graph=core_graphs(), dense_as=st.sampled_from(["affine", "conv"]), time_axis=st.booleans())
+def test_a_network_comes_back_from_nir_with_the_same_integers(graph, dense_as, time_axis):
+    model = from_nir(to_nir(graph, dense_as=dense_as), time_axis=time_axis)
+    back = {layer.name: layer for layer in NSoCNetwork(model, assume_integer=True).layers}
+    assert set(back) == {layer.name for layer in graph.layers}
+    for layer in graph.layers:
+        other = back[layer.name]
+        assert other.weights.dtype == np.int8
+        assert_array_equal(other.weights, layer.weights)
+        assert (other.bias is None) == (layer.bias is None)
+        if layer.bias is not None:
+            assert_array_equal(other.bias, layer.bias)
+        for name in ("threshold", "min_v", "reset", "spike_fn", "stride", "padding"):
+            assert getattr(other, name) == getattr(layer, name), name
+        assert other.neuron_shape == layer.neuron_shape
+        assert sorted(d.pooling for d in other.destinations) == sorted(
+            d.pooling for d in layer.destinations
+        )
