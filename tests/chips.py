@@ -94,7 +94,8 @@ def star_of(device):
 def mesh_of(device, width=3, height=2):
     """The device as a mesh whose cores lie scattered on it."""
     cores = tuple(
-        dataclasses.replace(c, xy=((c.id * 5) % width, (c.id * 7) % height)) for c in device.cores
+        dataclasses.replace(c, xy=(c.id % width, (c.id // width + c.id) % height))
+        for c in device.cores
     )
     return dataclasses.replace(device, noc=NocSpec("mesh", width, height), cores=cores)
 

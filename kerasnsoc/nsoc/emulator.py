@@ -368,10 +368,13 @@ class NSoCEmulator:
         """Factors of the next services, one row each."""
         rows = max(_DRAWS, len(self._program.cores))
         sigmas = np.array([self._sigmas[name] for name in _emulator.TIMES if name in self._sigmas])
-        return np.exp(self._rng.standard_normal((rows, len(sigmas))) * sigmas)
+        factors: npt.NDArray[np.float64] = np.exp(
+            self._rng.standard_normal((rows, len(sigmas))) * sigmas
+        )
+        return factors
 
     def _run(self, items: Items) -> dict[str, Any]:
-        engine = self.engine
+        engine: str = self.engine
         trace = None
         if self._merge_trace is not None:
             engine, trace = "replay", self._compiled_trace(self._merge_trace)
@@ -598,8 +601,8 @@ class NSoCEmulator:
             ]
         if busiest:
             result.warnings.append(f"cores without time to spare: {', '.join(busiest)}")
-        for message in result.warnings:
-            warnings.warn(message, BandwidthWarning, stacklevel=4)
+        if result.warnings:
+            warnings.warn("; ".join(result.warnings), BandwidthWarning, stacklevel=4)
 
 
 _ALL_TIMES = (

@@ -205,7 +205,9 @@ def packet_items(
             last = int(packet["t_ps"][-1]) if len(packet) else last
             tokens.append(last)
     is_graded = config.numeric.graded
-    parts, kinds, raws = [], [], []
+    parts: list[Array] = []
+    kinds: list[Array] = []
+    raws: list[Array] = []
     for packet, token in zip(packets, tokens, strict=True):
         if is_graded:
             packet = packet[packet["n"] != 0]
@@ -215,7 +217,7 @@ def packet_items(
         end = np.zeros(1, PACKED_DTYPE)
         end["t_ps"] = token
         parts += [packet, end]
-        kinds += [np.full(len(packet), EVENT), [TOKEN]]
+        kinds += [np.full(len(packet), EVENT), np.array([TOKEN])]
         raws.append(packet)
     if not parts:
         empty = np.zeros(0, PACKED_DTYPE)
@@ -299,11 +301,13 @@ def _items(config: NSoCConfig, merged: Array, kind: Array, raw: Array) -> Items:
         outside = kind != EVENT
         x, y, c = (np.where(outside, 0, values).astype(np.int32) for values in (x, y, c))
     return Items(
-        np.ascontiguousarray(merged["t_ps"]),
-        *(np.ascontiguousarray(values) for values in (x, y, c)),
-        np.ascontiguousarray(merged["n"], np.int32),
-        kind,
-        raw,
+        t_ps=np.ascontiguousarray(merged["t_ps"]),
+        x=np.ascontiguousarray(x),
+        y=np.ascontiguousarray(y),
+        c=np.ascontiguousarray(c),
+        payload=np.ascontiguousarray(merged["n"], np.int32),
+        kind=kind,
+        raw=raw,
     )
 
 

@@ -340,7 +340,7 @@ def _live(weights: Array, keep_zeros: bool) -> npt.NDArray[np.int32]:
     """Updates of each tap: all, or those whose weight is not 0."""
     if keep_zeros:
         return np.full(weights.shape[:-1], weights.shape[-1], np.int32)
-    return np.count_nonzero(weights, axis=-1).astype(np.int32)
+    return np.asarray(np.count_nonzero(weights, axis=-1), np.int32)
 
 
 def _spiking_record(
