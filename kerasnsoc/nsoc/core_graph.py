@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc.artifact.schema import LayerSpec
@@ -292,6 +291,11 @@ def neuron_map(size: int, kernel: int, stride: int, padding: int) -> int:
     return (size + 2 * padding - kernel) // stride + 1
 
 
-def is_zero(array: npt.NDArray[Any] | None) -> bool:
-    """Whether there is nothing to add."""
-    return array is None or not np.any(array)
+def copied(layer: CoreLayer) -> CoreLayer:
+    """The same layer with arrays of its own."""
+    return replace(
+        layer,
+        weights=layer.weights.copy(),
+        bias=None if layer.bias is None else layer.bias.copy(),
+        initial_state=None if layer.initial_state is None else layer.initial_state.copy(),
+    )

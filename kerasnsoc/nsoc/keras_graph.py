@@ -414,7 +414,7 @@ def _read_concatenate(layer: Any) -> tuple[str, dict[str, Any]]:
 def _read_iaf(layer: Any) -> tuple[str, dict[str, Any]]:
     state = None
     if layer.seed is not None:
-        start = layer.cell.get_initial_state(batch_size=1)[0]
+        start = layer.layer.cell.get_initial_state(batch_size=1)[0]
         array = _array(start)[0]  # ([height, width,] features)
         state = np.moveaxis(array, -1, 0) if array.ndim == 3 else array.reshape(-1, 1, 1)
     return "spike", {

@@ -16,7 +16,7 @@ from kerasnsoc._tables import render
 from kerasnsoc.artifact.schema import NetworkSpec
 from kerasnsoc.nsoc.config import CoreConfig, NSoCConfig
 from kerasnsoc.nsoc.config_builder import build_config, check_kind
-from kerasnsoc.nsoc.core_graph import CoreGraph, CoreLayer, DvsLayer, GradedLayer
+from kerasnsoc.nsoc.core_graph import CoreGraph, CoreLayer, DvsLayer, GradedLayer, copied
 from kerasnsoc.nsoc.devices import DeviceSpec, get_device, is_device, split_device_id
 from kerasnsoc.nsoc.discretize import (
     DiscretizationRecord,
@@ -246,10 +246,12 @@ class NSoCNetwork:
         self._twin: Any = None
 
     def _finished(self, graph: CoreGraph) -> tuple[CoreGraph, tuple[DiscretizationRecord, ...]]:
-        """Integers, unless they are already, or floats are wanted."""
-        is_done = graph.is_graded or all(layer.is_discretized for layer in graph.core_layers)
-        if is_done or self._discretization is None:
+        """Integers, unless they are already, or floats are wanted; in arrays of its own."""
+        if graph.is_graded:
             return graph, ()
+        is_done = all(layer.is_discretized for layer in graph.core_layers)
+        if is_done or self._discretization is None:
+            return replace(graph, layers=tuple(map(copied, graph.core_layers))), ()
         return discretize_graph(graph, **self._discretization)
 
     # --- what it is -------------------------------------------------------------------------------
