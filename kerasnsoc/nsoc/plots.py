@@ -315,7 +315,7 @@ def _plot_mesh(config: NSoCConfig, device: DeviceSpec, graph: Any, ax: Any) -> A
     handles = []
     for core in config.cores:
         label = f"{core.layer_index}  {_short(core.name, 22)}: "
-        label += _processors(len(core.neural_processors))
+        label += _processors(len(core.neural_processors)) or "at the input port"
         if core.layer_index in fills:
             label += f", {_share_text(fills[core.layer_index])} full"
         if _passes(config) > 1:
@@ -344,7 +344,8 @@ def _mesh_fills(graph: Any, device: DeviceSpec) -> dict[int, float]:
 
 
 def _processors(count: int) -> str:
-    return f"{count} processor{'' if count == 1 else 's'}"
+    """Empty for image inputs, which a block at the port computes."""
+    return f"{count} processor{'' if count == 1 else 's'}" if count else ""
 
 
 def _passes(config: NSoCConfig) -> int:
