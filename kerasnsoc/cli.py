@@ -218,6 +218,90 @@ def energy(
 
 
 @app.command()
+def emulate(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="An artifact, or what NSoCNetwork.save wrote."),
+    ],
+    inputs: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="An .npy of integers (n, h, w, channels), for an artifact of events "
+            "(n, w, h, channels); or a recording of events.",
+        ),
+    ],
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A chip; default akd1000 or speck2fmodule."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="timing|functional", help="With time, or only what comes out.")
+    ] = "timing",
+    period_us: Annotated[
+        float, typer.Option(min=0.0, metavar="T", help="Microseconds between two frames.")
+    ] = 1000.0,
+    packet_us: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="T", help="Cut a recording into packets of T microseconds."),
+    ] = None,
+    slow_clock: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run events through an emulated chip."""
+    import warnings
+
+    from kerasnsoc.nsoc.emulator import BandwidthWarning, NSoCEmulator
+    from kerasnsoc.nsoc.emulator_files import frames_as_input, open_network, recording_as_input
+
+    config = open_network(file, device, slow_clock)
+    recording = _read_recording(inputs)
+    ends = None
+    given: Any
+    if recording is not None:
+        given, ends = recording_as_input(config, recording, packet_us)
+    elif packet_us is not None:
+        raise ValueError(f"{inputs} is a batch; --packet-us cuts recordings")
+    else:
+        given = frames_as_input(config, _read_array(inputs), period_us)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BandwidthWarning)  # shown below, with the table
+        result = NSoCEmulator(config, engine=engine).run(given, packet_ends=ends)  # type: ignore[arg-type]
+    if as_json:
+        typer.echo(result.to_json(indent=2))
+        return
+    columns = ["layer", "core", "events in", "spikes out", "synaptic ops", "busy", "queue", "drops"]
+    rows = [
+        [
+            record["name"],
+            str(record["core"]),
+            f"{record['events_in']:,}",
+            f"{record['spikes_out']:,}",
+            f"{record['synops']:,}",
+            f"{load:.1%}",
+            f"{record['queue_max']:,}",
+            f"{record['drops']:,}",
+        ]
+        for record, load in zip(result.per_core, result.utilization, strict=True)
+    ]
+    typer.echo(render(columns, rows, title=str(result)))
+    names = {
+        "spike_ps": "latency of a spike",
+        "first_output_ps": "first output of an event",
+        "packet_ps": "latency of a packet",
+    }
+    for name, ranks in result.latency.summary().items():
+        shown = ", ".join(f"{key} {ranks[key] / 1e6:,.3f} us" for key in ("p50", "p95", "max"))
+        typer.echo(f"{names[name]}: {shown} ({ranks['count']:,})")
+    if engine == "timing":
+        typer.echo(f"energy: {result.energy.summary()}")
+    for message in result.warnings:
+        typer.echo(f"warning: {message}", err=True)
+
+
+@app.command()
 def verify(file: File, as_json: AsJson = False) -> None:
     """Check seal, index, rules and HDF5 view."""
     from kerasnsoc.artifact import content_digest, load

@@ -31,7 +31,8 @@ def synops_map(core: CoreConfig, skip_zero: bool = False) -> npt.NDArray[np.int6
         taps_cyx = np.full((channels, shape.kernel_size.y, shape.kernel_size.x), features)
     rows = _reach(in_height, height, shape.kernel_size.y, shape.stride.y, shape.padding.y)
     columns = _reach(in_width, width, shape.kernel_size.x, shape.stride.x, shape.padding.x)
-    return np.asarray(np.einsum("ik,jl,ckl->cij", rows, columns, taps_cyx), np.int64)
+    counts: npt.NDArray[np.int64] = np.einsum("ik,jl,ckl->cij", rows, columns, taps_cyx)
+    return counts
 
 
 def synops_rate(core: CoreConfig, events_per_second: float) -> float:
