@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -81,6 +82,22 @@ def read_keras(model: Any, input_shape: Shape | None = None) -> OperationGraph:
     inputs = [reader.add_input(tensor) for tensor in graph.inputs]
     outputs = reader.read(graph, inputs, ())
     return OperationGraph(tuple(reader.ordered()), tuple(outputs), model.name)
+
+
+def load_keras(path: str | os.PathLike[str]) -> Any:
+    """A saved Keras model; its code, if it holds any, is not run.
+
+    Raises
+    ------
+    ValueError, OSError
+        If Keras cannot load it.
+    ImportError
+        If Keras is not installed, naming the extra.
+    """
+    keras: Any = require("keras", "train")
+    import kerasnsoc.layers  # noqa: F401  (registers the layers that a file may name)
+
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def _built(model: Any, input_shape: Shape | None) -> Any:
