@@ -19,6 +19,7 @@ from kerasnsoc.nsoc.memory import bias_words, kernel_words, neuron_words, proces
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999933", "#882255")
 _EMPTY, _INK, _FAINT = "#ECECEC", "#222222", "#9A9A9A"
 
+_LATENCIES = {"spike_ps": "output spikes", "first_output_ps": "inputs", "packet_ps": "packets"}
 _UNITS = ((1e12, "s"), (1e9, "ms"), (1e6, "µs"), (1e3, "ns"), (1.0, "ps"))
 
 
@@ -126,14 +127,16 @@ def plot_latency(
     Raises
     ------
     ValueError
-        If the run has no such latencies.
+        If `of` is none of them, or the run has no such latencies.
     """
+    if of not in _LATENCIES:
+        raise ValueError(f"of is {of!r}, but it must be one of {', '.join(_LATENCIES)}")
     values = getattr(result.latency, of)
     if not len(values):
         raise ValueError(
-            f"the run has no latencies {of!r}: nothing left the chip, or it was run without "
-            "packets. Monitor the exit layers, or choose another of spike_ps, first_output_ps, "
-            "packet_ps."
+            f"the run has no latencies {of!r}: nothing that was monitored left the chip, or there "
+            f"were no packets. Monitor the exit layers, or choose another of "
+            f"{', '.join(_LATENCIES)}."
         )
     counts, below, above = result.latency.histogram(of)
     ax = _axes(ax, (6.5, 3.4))
@@ -153,13 +156,18 @@ def plot_latency(
         ax.axvline(at, color=_INK, linestyle=style, linewidth=1.2, label=f"{name}: {at:.4g} {unit}")
     outside = [f"{n:,} {word} the axis" for n, word in ((below, "below"), (above, "above")) if n]
     ax.legend(title=", ".join(outside) or None, frameon=False)
-    kind = {"spike_ps": "output spikes", "first_output_ps": "inputs", "packet_ps": "packets"}[of]
+    kind = _LATENCIES[of]
     ax.set_xlabel(f"latency [{unit}]")
     ax.set_ylabel(kind)
     ax.set_title(f"Latency on {result.device}, {len(values):,} {kind}")
-    ax.xaxis.set_major_formatter(_plain_numbers())
-    ax.xaxis.set_minor_formatter(_plain_numbers())
-    ax.tick_params(axis="x", which="minor", labelsize=7)
+    left, right = ax.get_xlim()
+    # Within a decade every digit has its tick, over several only 1, 2 and 5: labels never touch.
+    ticker = require("matplotlib.ticker", "plot")
+    ax.xaxis.set_major_locator(
+        ticker.LogLocator(subs=range(1, 10) if right < 9 * left else (1, 2, 5))
+    )
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(ticker.NullFormatter())
     _tidy(ax)
     return ax
 
@@ -400,11 +408,6 @@ def _short(name: str, limit: int = 16) -> str:
 
 def _share_text(share: float) -> str:
     return "<1 %" if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")
-
-
-def _plain_numbers() -> Any:
-    ticker = require("matplotlib.ticker", "plot")
-    return ticker.FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def _percent() -> Any:

@@ -86,6 +86,8 @@ def test_a_latency_histogram_counts_every_output(result):
     assert any(text.startswith("median: ") for text in texts(ax))
     with pytest.raises(ValueError, match="no latencies 'packet_ps'"):
         plot_latency(result, "packet_ps")
+    with pytest.raises(ValueError, match="of is 'median', but it must be one of spike_ps"):
+        plot_latency(result, "median")
 
 
 def test_load_has_a_row_per_core(result):
