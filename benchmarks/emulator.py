@@ -238,11 +238,7 @@ def small_workload() -> dict[str, Any]:
     return {
         "synops": result.synops,
         "duration_s": result.duration_ps * 1e-12,
-        "average_power_mw": [
-            report.average_power_w.low * 1e3,
-            report.average_power_w.value * 1e3,
-            report.average_power_w.high * 1e3,
-        ],  # fmt: skip
+        "average_power_mw": [watts * 1e3 for watts in report.average_power_w],
         "report": report.summary(),
         "median_latency_us": result.latency.percentile(50) / 1e6,
     }
