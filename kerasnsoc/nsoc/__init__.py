@@ -46,8 +46,8 @@ _PUBLIC = {
             "DynapcnnCompatibleNetwork",
             "DynapcnnNetwork",
             "NSoCNetwork",
-            "build_core_graph",
         ),
+        "kerasnsoc.nsoc.network_source": ("build_core_graph",),
         "kerasnsoc.nsoc.emulator": (
             "BandwidthWarning",
             "EmulationLimitError",

@@ -79,9 +79,7 @@ def _graded_graph(spec: NetworkSpec, name: str) -> CoreGraph:
                 in_shape=(sum(d[2] for d in in_dims), in_dims[0][1], in_dims[0][0]),
                 neuron_shape=_neuron_shape(layer, in_dims[0], dims[layer.name]),
                 out_shape=_chw(dims[layer.name]),
-                destinations=tuple(
-                    sorted(destinations[layer.name], key=lambda d: (d.target is None, d.target or 0))
-                ),
+                destinations=tuple(sorted(destinations[layer.name], key=_visited)),
                 sources=sources or ("input",),
             )
         )
@@ -96,6 +94,11 @@ def _graded_graph(spec: NetworkSpec, name: str) -> CoreGraph:
         input_destinations=entries,
         name=name,
     )
+
+
+def _visited(destination: Destination) -> tuple[bool, int]:
+    """Cores in their order, then the way out."""
+    return destination.target is None, destination.target or 0
 
 
 def _chw(dims: Dims) -> Shape:

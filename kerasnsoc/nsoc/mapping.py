@@ -17,6 +17,7 @@ from kerasnsoc.nsoc.errors import (
     EnergyOnlyDeviceError,
     MappingError,
     Problem,
+    TooManyDestinationsError,
 )
 from kerasnsoc.nsoc.memory import processors_needed, validate_layer, words_of
 
@@ -112,6 +113,19 @@ def check_placeable(device: DeviceSpec) -> None:
             f"device {device.name!r} is listed for its energy figures; its cores are not described "
             "and nothing can be placed on it"
         )
+
+
+def check_fan_out(graph: CoreGraph, device: DeviceSpec) -> None:
+    """Refuse a layer that feeds more layers than a core of the device addresses."""
+    limit = device.limits.fan_out if device.limits is not None else 0
+    for layer in graph.layers:
+        if layer.fan_out > limit:
+            targets = [d.target for d in layer.destinations if d.target is not None]
+            raise TooManyDestinationsError(
+                f"{layer.name}: it feeds the {layer.fan_out} layers {targets}, but a core of "
+                f"{device.name!r} addresses {limit}. Put a layer in between that passes its spikes "
+                "on."
+            )
 
 
 # --- one layer, one core --------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kerasnsoc._tables import render
 from kerasnsoc.artifact.schema import NetworkSpec
 from kerasnsoc.nsoc.config import CoreConfig, NSoCConfig
 from kerasnsoc.nsoc.config_builder import build_config, check_kind
@@ -26,7 +25,6 @@ from kerasnsoc.nsoc.discretize import (
 from kerasnsoc.nsoc.errors import (
     ConfigValidationError,
     EnergyOnlyDeviceError,
-    InputConfigurationError,
     InvalidGraphError,
     MappingError,
     NotMappedError,
@@ -38,86 +36,23 @@ from kerasnsoc.nsoc.host import HostState, run_frames
 from kerasnsoc.nsoc.mapping import (
     Objective,
     Placement,
+    check_fan_out,
     check_placeable,
     manual_placement,
     place,
 )
 from kerasnsoc.nsoc.memory import memory_summary, processor_bytes, processors_needed, words_of
+from kerasnsoc.nsoc.monitors import Monitors, set_monitors
 from kerasnsoc.nsoc.network_file import read_network, write_network
-from kerasnsoc.nsoc.transform import RescalingFunction, TransformOptions, transform
+from kerasnsoc.nsoc.network_source import artifact_of, build_core_graph
+from kerasnsoc.nsoc.network_table import network_table
+from kerasnsoc.nsoc.transform import RescalingFunction, TransformOptions
 
 Array = npt.NDArray[Any]
 Ordering = Literal["auto"] | Sequence[int] | Mapping[int, int]
-Monitors = Sequence[int | str] | Literal["all"] | None
 ConfigModifier = Callable[[NSoCConfig], NSoCConfig]
 
 _HOSTS = ("cpu", "gpu", "cuda", "tpu", "mps", "xla")
-
-
-def build_core_graph(
-    model: Any,
-    input_shape: tuple[int, int, int] | None = None,
-    dvs_input: bool = False,
-    options: TransformOptions | None = None,
-) -> CoreGraph:
-    """The core layers of a model, or of an artifact.
-
-    Parameters
-    ----------
-    model : keras.Model, path, NetworkSpec, kerasnsoc.runtime.Model or CoreGraph
-        A Keras model becomes core layers with float weights; an artifact's layers stay what they
-        are. An object with an attribute ``spiking_model`` stands for that model.
-    input_shape : tuple of int, (C, H, W), optional
-        Only of a Keras model without one.
-    dvs_input : bool
-        Whether the sensor itself sends events.
-    options : TransformOptions, optional
-
-    Returns
-    -------
-    CoreGraph
-
-    Raises
-    ------
-    NSoCError
-        If the model has no counterpart on a chip; see `kerasnsoc.nsoc.errors`.
-    ArtifactError
-        If a file is no artifact.
-    """
-    if isinstance(model, CoreGraph):
-        return model
-    spec = _artifact_of(model)
-    if spec is not None:
-        from kerasnsoc.nsoc.artifact_graph import artifact_graph
-
-        if input_shape is not None and input_shape != _shape_of(spec):
-            raise InputConfigurationError(
-                f"input_shape is {input_shape} (features, height, width), but the artifact takes "
-                f"{_shape_of(spec)}"
-            )
-        name = str(model) if isinstance(model, str | os.PathLike) else ""
-        return artifact_graph(spec, Path(name).stem)
-    from kerasnsoc.nsoc.keras_graph import read_keras
-
-    keras_model = getattr(model, "spiking_model", model)
-    return transform(read_keras(keras_model, input_shape), input_shape, dvs_input, options)
-
-
-def _shape_of(spec: NetworkSpec) -> tuple[int, int, int]:
-    height, width, channels = spec.input.shape_hwc
-    return channels, height, width
-
-
-def _artifact_of(model: Any) -> NetworkSpec | None:
-    if isinstance(model, NetworkSpec):
-        return model
-    if isinstance(model, str | os.PathLike):
-        from kerasnsoc.artifact.reader import load
-
-        return load(model)
-    from kerasnsoc.runtime.model import Model
-
-    return model.to_spec() if isinstance(model, Model) else None
 
 
 class NSoCNetwork:
@@ -227,7 +162,7 @@ class NSoCNetwork:
             }
         self._dvs_input = bool(dvs_input)
         graph = build_core_graph(snn, input_shape, self._dvs_input, self._options)
-        self._start(self._finished(graph), _artifact_of(snn) if graph.is_graded else None)
+        self._start(self._finished(graph), artifact_of(snn) if graph.is_graded else None)
         self.name = name if name is not None else graph.name
 
     def _start(
@@ -291,6 +226,11 @@ class NSoCNetwork:
     def layer2core_map(self) -> dict[int, int]:
         """Layer -> core; empty before there is a placement."""
         return {} if self._placement is None else self._placement.layer2core_map
+
+    @property
+    def placement(self) -> Placement | None:
+        """Cores, or processors, of the layers; None before there is a placement."""
+        return self._placement
 
     @property
     def emulator(self) -> Any:
@@ -376,47 +316,7 @@ class NSoCNetwork:
 
     def summary(self, print_fn: Callable[[str], object] = print) -> None:
         """Print a table of the layers: place, shapes, memory, thresholds, destinations."""
-        rows = []
-        placement = self._placement
-        for layer in self.graph.layers:
-            core = "-" if placement is None else str(placement.core_of[layer.index])
-            if isinstance(layer, CoreLayer):
-                words = words_of(layer)
-                low = "-" if layer.min_v is None else f"{layer.min_v:g}"
-                cells = [
-                    f"{words.kernel}/{words.neuron}/{words.bias}",
-                    f"{layer.threshold:g}",
-                    low,
-                    "-" if layer.quant_scale is None else f"{layer.quant_scale:.6g}",
-                ]
-            else:
-                cells = [f"{processor_bytes(layer)} B", "-", "-", "-"]
-                if placement is not None and placement.processors_of:
-                    core = _span(placement.processors_of[layer.index])
-            rows.append(
-                [
-                    str(layer.index),
-                    layer.name,
-                    core,
-                    _by(layer.in_shape),
-                    _by(layer.neuron_shape),
-                    _by(self._out_shape(layer)),
-                    *cells,
-                    ", ".join(map(_destination_text, layer.destinations)),
-                ]
-            )
-        columns = [
-            "#", "layer", "core", "in (c x h x w)", "neurons", "out", "kernel/neuron/bias words",
-            "threshold", "low", "scale", "to",
-        ]  # fmt: skip
-        print_fn(render(columns, rows, title=f"{self.name or 'network'} on {self.device}"))
-
-    def _out_shape(self, layer: CoreLayer | GradedLayer) -> tuple[int, int, int]:
-        if isinstance(layer, GradedLayer):
-            return layer.out_shape
-        py, px = layer.destinations[0].pooling if layer.destinations else (1, 1)
-        features, height, width = layer.neuron_shape
-        return features, height // py, width // px
+        print_fn(network_table(self))
 
     # --- placing it -------------------------------------------------------------------------------
 
@@ -571,7 +471,7 @@ class NSoCNetwork:
         spec = get_device(name)
         check_placeable(spec)
         check_kind(self.graph, spec)
-        _check_fan_out(self.graph, spec)
+        check_fan_out(self.graph, spec)
         ordering: Ordering = chip_layers_ordering
         if layer2core_map is not None:
             if not (isinstance(ordering, str) and ordering == "auto"):
@@ -593,7 +493,7 @@ class NSoCNetwork:
         else:
             placement = manual_placement(ordering, self.graph, spec)
         config = build_config(self.graph, spec, index, placement, slow_clock_hz=slow_clk_frequency)
-        self._set_monitors(config, monitor_layers)
+        set_monitors(self.graph, config, monitor_layers)
         if config_modifier is not None:
             config = config_modifier(config)
             if not isinstance(config, NSoCConfig):
@@ -619,62 +519,6 @@ class NSoCNetwork:
         if problems:
             problems.append(Problem("mapping", "", str(error)))
             _refuse_errors(problems, spec)
-
-    def _set_monitors(self, config: NSoCConfig, monitor_layers: Monitors) -> None:
-        layers, has_dvs = self._monitored(monitor_layers)
-        for record in config.cores:
-            record.monitor_enable = record.layer_index in layers
-            pooled = isinstance(record, CoreConfig) and any(
-                d.enable and (d.pooling.x, d.pooling.y) != (1, 1) for d in record.destinations
-            )
-            if record.monitor_enable and pooled and monitor_layers is not None:
-                warnings.warn(
-                    f"layer {record.layer_index} ({record.name}) is pooled behind its neurons, but "
-                    "monitored spikes are those before pooling",
-                    UserWarning,
-                    stacklevel=3,
-                )
-        if not has_dvs:
-            return
-        if config.dvs is None:
-            raise InputConfigurationError(
-                "monitor_layers names 'dvs', but the network has no sensor layer. Pass "
-                "dvs_input=True, or leave it out."
-            )
-        config.dvs.monitor_enable = True
-        if (config.dvs.pooling.x, config.dvs.pooling.y) != (1, 1):
-            warnings.warn(
-                "the sensor layer pools, but its monitored events are those before pooling",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def _monitored(self, monitor_layers: Monitors) -> tuple[set[int], bool]:
-        if monitor_layers is None:
-            return set(self.graph.exits), False
-        if isinstance(monitor_layers, str):
-            if monitor_layers != "all":
-                raise ValueError(
-                    f"monitor_layers is {monitor_layers!r}, but it must be None, 'all', or a list "
-                    "of layers and 'dvs'"
-                )
-            return set(range(len(self))), False
-        layers: set[int] = set()
-        has_dvs = False
-        for item in monitor_layers:
-            if item == "dvs":
-                has_dvs = True
-            elif isinstance(item, bool) or not isinstance(item, int | np.integer):
-                raise ValueError(
-                    f"monitor_layers holds {item!r}, but it must hold numbers of layers and 'dvs'"
-                )
-            elif not -len(self) <= item < len(self):
-                raise IndexError(f"layer {item} does not exist; there are {len(self)} layers")
-            elif item == -1:
-                layers |= set(self.graph.exits)
-            else:
-                layers.add(int(item) % len(self))
-        return layers, has_dvs
 
     # --- running it -------------------------------------------------------------------------------
 
@@ -1005,20 +849,6 @@ class DynapcnnCompatibleNetwork(NSoCNetwork):
 DynapcnnNetwork = NSoCNetwork
 
 
-def _check_fan_out(graph: CoreGraph, device: DeviceSpec) -> None:
-    from kerasnsoc.nsoc.errors import TooManyDestinationsError
-
-    limit = device.limits.fan_out if device.limits is not None else 0
-    for layer in graph.layers:
-        if layer.fan_out > limit:
-            targets = [d.target for d in layer.destinations if d.target is not None]
-            raise TooManyDestinationsError(
-                f"{layer.name}: it feeds the {layer.fan_out} layers {targets}, but a core of "
-                f"{device.name!r} addresses {limit}. Put a layer in between that passes its spikes "
-                "on."
-            )
-
-
 def _refuse_errors(problems: Iterable[Problem], device: DeviceSpec) -> None:
     everything = list(problems)
     errors = [problem for problem in everything if problem.severity == "error"]
@@ -1047,24 +877,6 @@ def _passes(indices: Sequence[int]) -> tuple[range, ...]:
     return tuple(
         range(start, end) for start, end in zip(starts, [*starts[1:], len(indices)], strict=True)
     )
-
-
-def _by(shape: tuple[int, int, int]) -> str:
-    return " x ".join(map(str, shape))
-
-
-def _span(ids: Sequence[int]) -> str:
-    if not ids:
-        return "port"
-    return str(ids[0]) if len(ids) == 1 else f"{ids[0]}-{ids[-1]}"
-
-
-def _destination_text(destination: Any) -> str:
-    target = "out" if destination.target is None else str(destination.target)
-    py, px = destination.pooling
-    pool = f" /{py}" if py == px != 1 else "" if py == px else f" /{py}x{px}"
-    shift = f" +{destination.feature_shift}" if destination.feature_shift else ""
-    return f"{target}{pool}{shift}"
 
 
 def neural_processors(network: NSoCNetwork, device: str | DeviceSpec) -> list[int]:

@@ -190,7 +190,7 @@ class DVSInput(_MapLayer):
     Examples
     --------
     >>> events = np.ones((1, 4, 4, 2), "float32")
-    >>> DVSInput(merge_polarities=True, pool_size=2)(events).shape
+    >>> tuple(DVSInput(merge_polarities=True, pool_size=2)(events).shape)
     (1, 2, 2, 1)
     """
 
