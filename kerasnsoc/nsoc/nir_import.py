@@ -582,7 +582,8 @@ def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _keras_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.\-]", "_", name) or "node"
+    # torch, as a backend, allows no dot in a name
+    return re.sub(r"[^A-Za-z0-9_\-]", "_", name) or "node"
 
 
 def _text(value: Any) -> str:
