@@ -315,11 +315,12 @@ class _Transformation:
             return self._fold(operation, draft)
         if operation.kind == "relu":
             if not self.options.spikify:
+                is_own = str(operation) == str(draft.operation)  # Conv2D(activation="relu")
                 raise UnexpectedLayerError(
                     "a spiking layer (IAF)",
-                    str(operation),
-                    f"It follows {draft.operation}. Use kerasnsoc.layers.IAF in place of ReLU, or "
-                    "pass spikify=True.",
+                    f"the activation 'relu' of {operation}" if is_own else str(operation),
+                    ("" if is_own else f"It follows {draft.operation}. ")
+                    + "Use kerasnsoc.layers.IAF in place of ReLU, or pass spikify=True.",
                 )
             arguments = {
                 "threshold": 1.0,
