@@ -152,9 +152,9 @@ def _array(record, name, dtype, shape, optional=False):
         if not optional:
             _refuse(name, None, f"an array of {np.dtype(dtype)}, shape {shape}")
         return None
-    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+    if array.dtype != dtype or array.shape != shape or not array.flags.carray:
         _refuse(name, (array.dtype, array.shape),
-                f"a contiguous array of {np.dtype(dtype)}, shape {shape}")
+                f"a contiguous, aligned, writable array of {np.dtype(dtype)}, shape {shape}")
     return array
 
 
@@ -491,6 +491,9 @@ cdef class Chip:
         if not (x_r.shape[0] == y_r.shape[0] == c_r.shape[0] == payload_r.shape[0]
                 == kind_r.shape[0] == count):
             raise ValueError(f"there are {count} times, but not as many of each other member")
+        if count and (<size_t>&time_r[0] % 8 or <size_t>&x_r[0] % 4 or <size_t>&y_r[0] % 4
+                      or <size_t>&c_r[0] % 4 or <size_t>&payload_r[0] % 4):
+            raise ValueError("an array of items is not aligned; copy it")
         if self._busy:
             raise RuntimeError("the chip is running in another thread")
         if which == KNE_REPLAY and (chip.is_packet or trace is None):

@@ -300,12 +300,12 @@ def _items(config: NSoCConfig, merged: Array, kind: Array, raw: Array) -> Items:
         kind[is_event & ~kept] = NOWHERE
         outside = kind != EVENT
         x, y, c = (np.where(outside, 0, values).astype(np.int32) for values in (x, y, c))
-    return Items(
-        t_ps=np.ascontiguousarray(merged["t_ps"]),
+    return Items(  # copies: a field of a packed record is not aligned
+        t_ps=merged["t_ps"].astype(np.int64),
         x=np.ascontiguousarray(x),
         y=np.ascontiguousarray(y),
         c=np.ascontiguousarray(c),
-        payload=np.ascontiguousarray(merged["n"], np.int32),
+        payload=merged["n"].astype(np.int32),
         kind=kind,
         raw=raw,
     )

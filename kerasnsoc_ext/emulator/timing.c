@@ -1,5 +1,4 @@
 /* The discrete-event simulation: one binary heap, ordered by time, class and order of insertion. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,7 +192,7 @@ static void service_times(kne_chip *chip, const kne_core *core, int64_t *time)
     const double *factor = chip->factors + chip->factor_row++ * chip->jitters;
     for (int32_t t = 0; t < KNE_TIMES; t++)
         if (chip->varied[t])
-            time[t] = llrint((double)time[t] * *factor++);
+            time[t] = (int64_t)((double)time[t] * *factor++ + 0.5);
 }
 
 static int64_t shared(int64_t updates, const kne_core *core)
