@@ -28,6 +28,7 @@ def main(wheel: str) -> int:
         for path in Path(package).rglob(pattern)
     }
     expected |= {*DATA, *map(str, Path("kerasnsoc/demo").glob("*.md"))}
+    expected |= {str(path) for path in Path("kerasnsoc/embedded/engine").iterdir()}
     modules = {path.stem for path in Path("kerasnsoc_ext").glob("*.pyx")}
     with zipfile.ZipFile(wheel) as archive:
         found = set(archive.namelist())

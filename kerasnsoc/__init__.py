@@ -15,6 +15,7 @@ _ROOMS = (
     "artifact",
     "compatibility",
     "conversion",
+    "embedded",
     "energy",
     "layers",
     "nsoc",
@@ -66,6 +67,7 @@ _PUBLIC = {
             "convert",
             "freeze",
         ),
+        "kerasnsoc.embedded": ("export_c",),
         "kerasnsoc.spiking": (
             "IAF",
             "LIF",

@@ -232,6 +232,27 @@ def verify(file: File, as_json: AsJson = False) -> None:
         typer.echo(f"ok: {printable(str(file))}, content sha256 {digest}")
 
 
+@app.command("export-c")
+def export_c(
+    file: File,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the C files.")],
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--inputs", metavar="INPUT.npy", help="Samples of the self-test."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a network as portable C99."""
+    from kerasnsoc.embedded import export_c as export
+
+    samples = None if inputs is None else _read_array(inputs)
+    report = export(file, folder, samples=samples)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        typer.echo(f"{report}\nnow: make -C {printable(str(folder))} test")
+
+
 @app.command()
 def doctor(
     as_json: AsJson = False,
