@@ -8,7 +8,12 @@ import zipfile
 from pathlib import Path
 
 PACKAGES = ("kerasnsoc", "kerasnsoc_ext")
-DATA = ("kerasnsoc/py.typed", "kerasnsoc_ext/py.typed", "kerasnsoc/demo/digits.npz")
+DATA = (
+    "kerasnsoc/py.typed",
+    "kerasnsoc_ext/py.typed",
+    "kerasnsoc/demo/digits.npz",
+    "kerasnsoc/reports/page.html",
+)
 DIST_INFO = {
     "METADATA",
     "RECORD",

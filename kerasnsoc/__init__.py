@@ -20,6 +20,7 @@ _ROOMS = (
     "layers",
     "nsoc",
     "quantization",
+    "reports",
     "runtime",
     "spiking",
 )
