@@ -15,10 +15,12 @@ _ROOMS = (
     "artifact",
     "compatibility",
     "conversion",
+    "embedded",
     "energy",
     "layers",
     "nsoc",
     "quantization",
+    "reports",
     "runtime",
     "spiking",
 )
@@ -66,6 +68,7 @@ _PUBLIC = {
             "convert",
             "freeze",
         ),
+        "kerasnsoc.embedded": ("export_c",),
         "kerasnsoc.spiking": (
             "IAF",
             "LIF",
