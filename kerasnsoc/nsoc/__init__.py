@@ -11,7 +11,6 @@ from typing import Any
 _PUBLIC = {
     name: module
     for module, names in {
-        "kerasnsoc._quantities": ("Quantity",),
         "kerasnsoc.runtime.backends": ("NsocVersion",),
         "kerasnsoc.nsoc.compatibility": ("create_from_model", "model_hardware_incompatibilities"),
         "kerasnsoc.nsoc.core_graph": (
