@@ -488,8 +488,7 @@ class NSoCNetwork:
                     self.graph, spec, objective=objective, allow_multipass=allow_multipass
                 )
             except MappingError as error:
-                self._prefer_rules(spec, error)
-                raise
+                raise self._explained(spec, error) from None
         else:
             placement = manual_placement(ordering, self.graph, spec)
         config = build_config(self.graph, spec, index, placement, slow_clock_hz=slow_clk_frequency)
@@ -509,16 +508,13 @@ class NSoCNetwork:
         self.config = config
         return config
 
-    def _prefer_rules(self, spec: DeviceSpec, error: MappingError) -> None:
-        """A kernel that is too large explains more than the memory it does not fit into."""
-        problems = [
-            p
-            for p in self.incompatibilities(spec)
-            if p.severity == "error" and p.code.startswith("R")
-        ]
-        if problems:
-            problems.append(Problem("mapping", "", str(error)))
-            _refuse_errors(problems, spec)
+    def _explained(self, spec: DeviceSpec, error: MappingError) -> MappingError:
+        """With the broken rules: a kernel too large says more than the memory it does not fit."""
+        rules = [str(p) for p in self.incompatibilities(spec) if p.code.startswith("R")]
+        if not rules:
+            return error
+        message = f"{error} Rules of {spec.name!r} that are broken too: {'; '.join(rules)}"
+        return MappingError(message, error.unplaceable, error.conflict)
 
     # --- running it -------------------------------------------------------------------------------
 
