@@ -274,7 +274,8 @@ cdef class Chip:
         if is_fire and is_depthwise:
             raise ValueError("integrate-and-fire neurons need full weights")
         positions = (core.height, core.width)
-        if <int64_t>core.height * core.width * max(core.features, core.sum_features) > 2**31 - 1:
+        outputs = <int64_t>core.height * core.width * max(core.features, core.sum_features)
+        if outputs > 2**31 - 1:
             raise ValueError(f"a map of {positions} with {core.features} features is too large")
         neurons = (*positions, core.features)
         core.base = <const int64_t *>_address(self._keep(
@@ -324,7 +325,7 @@ cdef class Chip:
             raise ValueError(f"a core with {outputs} outputs is too large")
         core.row = <int64_t *>_address(self._keep(np.empty(core.features, np.int64)))
         core.spikes = <kne_spike *>_address(self._keep(
-            np.empty(max(outputs, <int64_t>core.height * core.width * core.features) * 2, np.int64)))
+            np.empty(2 * max(outputs, <int64_t>core.height * core.width * core.features), "i8")))
         core.node = _within(record, "node", 0, nodes - 1)
         core.lanes = _within(record, "lanes", 1, 1 << 20)
         core.is_monitored = record["is_monitored"]
@@ -370,7 +371,8 @@ cdef class Chip:
     cdef int _check_slot(self, const kne_slot *slot, int32_t source, height, width, features,
                          used) except -1:
         cdef kne_core *target
-        if slot.pool_y < 1 or slot.pool_x < 1 or slot.shift < 0 or slot.height < 1 or slot.width < 1:
+        if (slot.pool_y < 1 or slot.pool_x < 1 or slot.shift < 0 or slot.height < 1
+                or slot.width < 1):
             raise ValueError(f"a slot of core {source} has a size below 1")
         if slot.target < 0:
             return 0

@@ -50,4 +50,5 @@ def _reach(
 ) -> npt.NDArray[np.int64]:
     """Whether input position i sees an output through tap k, shape (inputs, size)."""
     at = np.arange(inputs)[:, None] + padding - np.arange(size)
-    return ((at >= 0) & (at % stride == 0) & (at // stride < outputs)).astype(np.int64)
+    reaches: npt.NDArray[np.bool_] = (at >= 0) & (at % stride == 0) & (at // stride < outputs)
+    return reaches.astype(np.int64)
