@@ -409,18 +409,23 @@ class Checker:
                 "Put the activations in front of the Concatenate.",
             )
         elif self.is_quantized:
-            alike = {
-                (e.bitwidth, float(e.step_height))
-                for e in ends
-                if isinstance(e, QuantizedActivation)
-            }
-            if len(alike) > 1:
+            quantized = [e for e in ends if isinstance(e, QuantizedActivation)]
+            bits = {e.name: e.bitwidth for e in quantized}
+            steps = {e.name: float(e.step_height) for e in quantized}
+            if len(set(bits.values())) > 1:
                 self.add(
                     "concatenate",
                     node,
-                    f"its inputs differ in bits or step height: {sorted(alike)}.",
-                    "Give the producers activations of the same kind and bit width. Learned steps "
-                    "drift apart: fine-tune with trainable=False on these activations.",
+                    f"the activations in front of it have different bits: {bits}.",
+                    "Give them the same bits with quantize_layer(model, name, bitwidth).",
+                )
+            elif len(set(steps.values())) > 1:
+                self.add(
+                    "concatenate",
+                    node,
+                    f"the activations in front of it have different steps: {steps}.",
+                    "Call model = equalize_steps(model), before fine-tuning or after it; learned "
+                    "steps drift apart.",
                 )
         return _Block(activation=layer)
 

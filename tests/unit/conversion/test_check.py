@@ -33,6 +33,14 @@ def chain(*layers, shape=(8, 8, 1)):
     return keras.Sequential([keras.Input(shape), *layers])
 
 
+class Wider(ns.ActivationDiscreteRelu):
+    """Twice the steps."""
+
+    @property
+    def step_width(self):
+        return 2 * super().step_width
+
+
 def joined(left, right, axis=-1):
     source = keras.Input((8, 8, 1))
     trunk = relu()(conv()(source))
@@ -171,10 +179,15 @@ BROKEN = {
         "concatenate",
         "end with an activation",
     ),
-    "concatenate of different steps": (
+    "concatenate of different bits": (
         lambda: joined(relu(4), relu(3)),
         "concatenate",
-        "bits or step",
+        "have different bits",
+    ),
+    "concatenate of different steps": (
+        lambda: joined(relu(4), Wider(4)),
+        "concatenate",
+        "have different steps",
     ),
 }
 
