@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasnsoc.artifact.geometry import window
+from kerasnsoc.artifact.schema import ConvolutionMode
 from kerasnsoc.quantization import (
     QuantizedActivation,
     QuantizedConv2D,
@@ -84,6 +86,7 @@ class Checker:
         self.nodes = graph.nodes
         self.input_is_sparse = input_is_sparse
         self.found: list[Finding] = []
+        self.padded_by: dict[str, tuple[str, str]] = {}  # by neural layer: padding, and whose
         self.followers: dict[Node, list[Node]] = {node: [] for node in self.nodes}
         for node in self.nodes:
             for parent in node.inputs:
@@ -224,6 +227,9 @@ class Checker:
         if isinstance(layer, layers.Dense):
             self.dense(node)
         self.arguments(node)
+        # A pair becomes one layer, whose windows are those of the depthwise convolution.
+        windows = node.inputs[0].source if self.ends_pair(node) else layer
+        self.padded_by[layer.name] = getattr(windows, "padding", "valid"), windows.name
         return _Block(neural=layer)
 
     def arguments(self, node: Node) -> None:
@@ -347,14 +353,15 @@ class Checker:
                 "Remove one, or put a convolution between.",
             )
         if isinstance(layer, layers.MaxPooling2D):
-            if layer.padding != block.neural.padding:
+            padding, name = self.padded_by[block.neural.name]
+            if layer.padding != padding and not _pads_nothing(node):
                 self.add(
                     "pooling",
                     node,
-                    f"its padding is {layer.padding!r}, but that of its convolution "
-                    f"{block.neural.name!r} "
-                    f"is {block.neural.padding!r}.",
-                    f"Use padding={block.neural.padding!r} for both.",
+                    f"its padding is {layer.padding!r}, but that of its convolution {name!r} is "
+                    f"{padding!r}, and over a map of {tuple(node.inputs[0].shape[1:3])} the two "
+                    f"differ.",
+                    f"Use padding={padding!r} for both.",
                 )
         elif block.activation is not None:
             self.add(
@@ -514,6 +521,18 @@ class Checker:
             f"pooling and activation.",
             f"Give each branch a convolution of its own in place of {node.name!r}.",
         )
+
+
+def _pads_nothing(node: Node) -> bool:
+    """Whether a pooling has the same windows with both paddings, since they just fill the map."""
+    layer, map_hw = node.source, node.inputs[0].shape[1:3]
+    for length, size, stride in zip(map_hw, layer.pool_size, layer.strides, strict=True):
+        if length is None or length < size:
+            return False
+        valid, same = (window(length, size, stride, ConvolutionMode(p)) for p in ("valid", "same"))
+        if valid != same:
+            return False
+    return True
 
 
 def _is_activation(layer: Any) -> bool:

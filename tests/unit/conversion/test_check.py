@@ -98,7 +98,7 @@ BROKEN = {
         "convolution in front",
     ),
     "pool padding": (
-        lambda: chain(conv(), kl.MaxPooling2D(padding="valid"), relu()),
+        lambda: chain(conv(), kl.MaxPooling2D(3, padding="valid"), relu()),
         "pooling",
         "padding",
     ),
@@ -212,7 +212,7 @@ def test_convert_refuses_what_the_check_refuses(case):
 
 
 def test_all_findings_are_reported_at_once():
-    model = chain(conv(), kl.MaxPooling2D(padding="valid"), relu(), relu(), kl.UpSampling2D())
+    model = chain(conv(), kl.MaxPooling2D(3, padding="valid"), relu(), relu(), kl.UpSampling2D())
     rules = [finding.rule for finding in check_model_compatibility(model, report=True)]
     assert rules == ["pooling", "block", "layer"]
 
