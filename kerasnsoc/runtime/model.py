@@ -861,7 +861,10 @@ class Model:
         variables = sum(
             values.nbytes for layer in self.to_spec().layers for values in layer.variables.values()
         )
-        return f"{variables:,} bytes of variables, {compiled.plan_nbytes:,} of buffers per thread"
+        return (
+            f"{variables:,} bytes of weights and thresholds, {compiled.packed_nbytes:,} of packed "
+            f"weights, {compiled.plan_nbytes:,} of buffers per thread"
+        )
 
     def _rows(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         self._require_layers()

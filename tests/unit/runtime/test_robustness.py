@@ -1,6 +1,7 @@
 """Odd sizes, odd moments and every kind of error: nothing is half done."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -215,7 +216,9 @@ def test_wrong_states():
         Model().forward(GOOD)
     with pytest.raises(RuntimeError, match="model is empty and has no input_dims"):
         _ = Model().input_dims
-    with pytest.raises(RuntimeError, match="'' has no output_dims yet: it is not in a model"):
+    with pytest.raises(
+        RuntimeError, match="a FullyConnected without a name has no output_dims yet"
+    ):
         _ = FullyConnected(2).output_dims
     with pytest.raises(RuntimeError, match="has an activation"):
         adder(3, activations_enabled=True).evaluate(GOOD)
@@ -266,9 +269,16 @@ def test_summary_tells_the_memory(capsys):
     model = adder(3)
     text = model.summary()
     assert capsys.readouterr().out == text + "\n"
-    # weights, threshold and step
-    assert "\nMemory: 11 bytes of variables, " in text
-    buffers = int(text.split("variables, ")[1].split(" ")[0].replace(",", ""))
+    found = re.search(
+        r"\nMemory: (\S+) bytes of weights and thresholds, (\S+) of packed weights, "
+        r"(\S+) of buffers per thread",
+        text,
+    )
+    weights, packed, buffers = (int(number.replace(",", "")) for number in found.groups())
+    assert weights == 3 + 4 + 4  # weights, threshold and step
+    compiled = model._prepared()
+    assert (packed, buffers) == (compiled.packed_nbytes, compiled.plan_nbytes)
+    assert packed > 0
     assert buffers > 0
     assert "Memory: N/A" in Model().summary()
 
