@@ -211,6 +211,21 @@ def test_a_refused_call_changes_nothing(model, call, error, words):
     assert model.forward(GOOD).ravel().tolist() == [6]
 
 
+def test_two_mistakes_that_shapes_give_away_are_named():
+    model = model_of(InputData(4, 3, 2))
+    batch_nwhc = np.zeros((5, 4, 3, 2), np.uint8)
+    with pytest.raises(
+        ValueError, match=r"a sample without the axis of the batch \(inputs\[None\]"
+    ):
+        model.forward(batch_nwhc[0])
+    with pytest.raises(ValueError, match=r"exchanged \(inputs\.transpose\(0, 2, 1, 3\) mends"):
+        model.forward(batch_nwhc.transpose(0, 2, 1, 3))
+    with pytest.raises(
+        ValueError, match=r"shape \(5, 24\), but layer 'input_data_0' takes \(n, wid"
+    ):
+        model.forward(batch_nwhc.reshape(5, 24))
+
+
 def test_wrong_states():
     with pytest.raises(ValueError, match="model is empty"):
         Model().forward(GOOD)
