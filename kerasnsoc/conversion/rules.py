@@ -39,6 +39,22 @@ POOLING = (layers.MaxPooling2D, layers.GlobalAveragePooling2D)
 NEUTRAL = (layers.Dropout, layers.Flatten, layers.Reshape)
 
 
+_KNOWN_LAYERS = (
+    "Use (Quantized)Conv2D, SeparableConv2D, Dense, MaxPooling2D, GlobalAveragePooling2D, "
+    "BatchNormalization, ReLU, Dropout, Flatten, Reshape or Concatenate."
+)
+_TRAINING_ONLY = "It acts in training only: build the model without it, and load the weights."
+_INSTEAD = {
+    "AveragePooling2D": "Use a convolution with strides, MaxPooling2D or GlobalAveragePooling2D.",
+    "ZeroPadding2D": "Use padding='same' in the convolution behind it.",
+    **dict.fromkeys(("LeakyReLU", "PReLU", "ELU"), "Use ReLU, and train again."),
+    **dict.fromkeys(
+        ("GaussianNoise", "GaussianDropout", "AlphaDropout", "SpatialDropout2D"), _TRAINING_ONLY
+    ),
+}
+"""What to do about layers that are often met, by class name."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One reason why a model cannot be converted.
@@ -156,8 +172,7 @@ class Checker:
             "layer",
             node,
             f"{type(layer).__name__} layers cannot run on integers.",
-            "Use (Quantized)Conv2D, SeparableConv2D, Dense, MaxPooling2D, GlobalAveragePooling2D, "
-            "BatchNormalization, ReLU, Dropout, Flatten, Reshape or Concatenate.",
+            _INSTEAD.get(type(layer).__name__, _KNOWN_LAYERS),
         )
         block = before[0] if before else _Block()
         # it may stand in for an activation: one finding for one cause
@@ -383,7 +398,7 @@ class Checker:
             )
         if block.neural is None:
             self.add("block", node, "an activation must follow a neural layer.", "Remove it.")
-        elif block.activation is not None:
+        elif _is_activation(block.activation):
             self.add(
                 "block",
                 node,

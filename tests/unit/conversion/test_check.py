@@ -1,5 +1,7 @@
 """One failing model per rule of the compatibility check, and models that pass."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -262,3 +264,20 @@ def test_weights_do_not_decide_without_batch_normalization():
     model = chain(conv(), relu())
     model.layers[0].kernel.assign(np.zeros(model.layers[0].kernel.shape))
     assert check_model_compatibility(model)
+
+
+@pytest.mark.parametrize(
+    ("layer", "remedy"),
+    [
+        (kl.AveragePooling2D(2), "MaxPooling2D or GlobalAveragePooling2D"),
+        (kl.ZeroPadding2D(), "padding='same'"),
+        (kl.LeakyReLU(), "Use ReLU"),
+        (kl.GaussianNoise(0.1), "in training only"),
+        (kl.UpSampling2D(), r"Use \(Quantized\)Conv2D"),
+    ],
+)
+def test_a_layer_that_cannot_be_converted_gives_one_finding_with_its_remedy(layer, remedy):
+    model = chain(conv(), layer, relu(), kl.Flatten(), dense())
+    (found,) = check_model_compatibility(model, report=True)
+    assert (found.rule, found.layer) == ("layer", layer.name)
+    assert re.search(remedy, found.remedy)

@@ -9,6 +9,8 @@ from keras import layers as kl
 
 from kerasnsoc import check_model_compatibility, compare, convert, quantize
 
+pytestmark = pytest.mark.keras
+
 
 def network(*block, side=8, height=None):
     """An image through one block, then a convolution and a global pooling that hide its size."""

@@ -23,6 +23,8 @@ from kerasnsoc.quantization.ranges import ActivationHistogram
 from tests.unit.quantization.helpers import assert_unchanged, numbers, snapshot
 
 layers = keras.layers
+pytestmark = pytest.mark.keras
+
 
 JOINED = ("left_relu", "right_relu", "third_relu")
 
