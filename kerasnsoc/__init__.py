@@ -15,10 +15,12 @@ _ROOMS = (
     "artifact",
     "compatibility",
     "conversion",
+    "embedded",
     "energy",
     "layers",
     "nsoc",
     "quantization",
+    "reports",
     "runtime",
     "spiking",
 )
@@ -67,6 +69,7 @@ _PUBLIC = {
             "convert",
             "freeze",
         ),
+        "kerasnsoc.embedded": ("export_c",),
         "kerasnsoc.spiking": (
             "IAF",
             "LIF",
