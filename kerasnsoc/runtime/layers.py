@@ -308,7 +308,8 @@ class Layer:
 
     def __repr__(self) -> str:
         dims = "not in a model" if self._output_dims is None else f"output {self._output_dims}"
-        return f"<{type(self).__name__} {self._name!r}, {dims}>"
+        name = repr(self._name) if self._name else "without a name"
+        return f"<{type(self).__name__} {name}, {dims}>"
 
     # What a model does with its layers.
 
