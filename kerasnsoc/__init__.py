@@ -53,6 +53,7 @@ _PUBLIC = {
             "analyze",
             "calibrate",
             "create_trainable_quantizer_model",
+            "equalize_steps",
             "load_partial_weights",
             "load_quantized_model",
             "merge_separable_conv",
