@@ -281,7 +281,10 @@ def emulate(
         warnings.simplefilter("ignore", BandwidthWarning)  # shown below, with the table
         result = NSoCEmulator(config, engine=engine).run(given, packet_ends=ends)  # type: ignore[arg-type]
     if as_json:
-        typer.echo(result.to_json(indent=2))
+        content = result.to_dict()
+        if engine == "timing":
+            content["energy"] = result.energy.to_dict()
+        _print_json(content)
         return
     columns = ["layer", "core", "events in", "spikes out", "synaptic ops", "busy", "queue", "drops"]
     rows = [

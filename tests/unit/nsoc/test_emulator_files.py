@@ -82,6 +82,8 @@ def test_the_command_shows_layers_latency_and_energy(tmp_path):
     assert "grade" in result.output
     content = json.loads(run(tmp_path / "net.h5", tmp_path / "in.npy", "--json").output)
     assert content["device"] == "akd1000"
+    assert content["energy"]["total"].keys() == {"low", "value", "high"}
+    assert content["energy"]["worst_grade"] == "D"
     assert [record["name"] for record in content["per_core"]][-1] == "head"
     refused = run(tmp_path / "net.h5", tmp_path / "in.npy", "--device", "speck2f")
     assert refused.exit_code == 1
@@ -108,6 +110,7 @@ def test_the_command_takes_recordings(tmp_path):
     functional = run(path, tmp_path / "in.npy", "--engine", "functional", "--json")
     timed = json.loads(run(path, tmp_path / "in.npy", "--json").output)
     assert json.loads(functional.output)["final_state"] == timed["final_state"]
+    assert "energy" not in json.loads(functional.output)  # nothing about time, so nothing at rest
     assert run(path, tmp_path / "in.npy", "--packet-us", "100").exit_code == 1
 
 
