@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ def _core(
     )
 
 
-def _graded_core(layer: GradedLayer, placement: Placement) -> GradedCoreConfig:
+def _graded_core(layer: GradedLayer, placement: Placement, wired: bool = True) -> GradedCoreConfig:
     record: dict[str, Any] = layers_to_json([layer.spec])[0]
     return GradedCoreConfig(
         core=placement.core_of[layer.index],
@@ -179,9 +180,21 @@ def _graded_core(layer: GradedLayer, placement: Placement) -> GradedCoreConfig:
         neuron_shape=MapShape.of(layer.neuron_shape),
         output_shape=MapShape.of(layer.out_shape),
         variables={name: np.array(array) for name, array in layer.spec.variables.items()},
-        destinations=_destinations(layer.destinations, placement),
+        destinations=_destinations(layer.destinations, placement) if wired else [],
         neural_processors=_processors(layer.index, placement),
         pass_index=placement.pass_of(layer.index),
+    )
+
+
+def graded_record(layer: GradedLayer, like: GradedCoreConfig) -> GradedCoreConfig:
+    """The record of a layer, with the place, monitor and destinations of another record."""
+    built = _graded_core(layer, Placement((like.core,) * (layer.index + 1)), wired=False)
+    return replace(
+        built,
+        destinations=like.destinations,
+        monitor_enable=like.monitor_enable,
+        neural_processors=like.neural_processors,
+        pass_index=like.pass_index,
     )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc.artifact.schema import NetworkSpec
-from kerasnsoc.nsoc.config import CoreConfig, NSoCConfig
-from kerasnsoc.nsoc.config_builder import build_config, check_kind
+from kerasnsoc.nsoc.config import CoreConfig, GradedCoreConfig, NSoCConfig
+from kerasnsoc.nsoc.config_builder import build_config, check_kind, graded_record
 from kerasnsoc.nsoc.core_graph import CoreGraph, CoreLayer, DvsLayer, GradedLayer, copied
 from kerasnsoc.nsoc.devices import DeviceSpec, get_device, is_device, split_device_id
 from kerasnsoc.nsoc.discretize import (
@@ -43,7 +43,7 @@ from kerasnsoc.nsoc.mapping import (
 )
 from kerasnsoc.nsoc.memory import memory_summary, processor_bytes, processors_needed, words_of
 from kerasnsoc.nsoc.monitors import Monitors, set_monitors
-from kerasnsoc.nsoc.network_file import read_network, write_network
+from kerasnsoc.nsoc.network_file import NetworkFileError, read_network, write_network
 from kerasnsoc.nsoc.network_source import artifact_of, build_core_graph
 from kerasnsoc.nsoc.network_table import network_table
 from kerasnsoc.nsoc.transform import RescalingFunction, TransformOptions
@@ -821,6 +821,7 @@ class NSoCNetwork:
         network.name = network.graph.name
         network.config = config
         if config is not None:
+            network._check_loaded(config, path)
             records = sorted(config.cores, key=lambda record: record.layer_index)
             network._placement = Placement(
                 tuple(record.core for record in records),
@@ -828,6 +829,24 @@ class NSoCNetwork:
                 _passes([record.pass_index for record in records]),
             )
         return network
+
+    def _check_loaded(self, config: NSoCConfig, path: str | os.PathLike[str]) -> None:
+        """Refuse a configuration that breaks rules, or that is not one of this network."""
+        errors = [str(p) for p in config.validate() if p.severity == "error"]
+        if sorted(r.layer_index for r in config.cores) != list(range(len(self))):
+            errors.append("its cores are not the layers of the network, each once")
+        for record in config.cores if not errors else ():
+            layer = self.graph.layers[record.layer_index]
+            if isinstance(record, GradedCoreConfig) and isinstance(layer, GradedLayer):
+                if record != graded_record(layer, record):
+                    errors.append(f"{record.name} differs from the layer of the artifact")
+            elif isinstance(record, CoreConfig) != isinstance(layer, CoreLayer):
+                errors.append(f"{record.name} is of another kind than its layer")
+        if errors:
+            raise NetworkFileError(
+                f"{os.fspath(path)!r} holds a configuration that cannot be used: "
+                + "; ".join(errors)
+            )
 
 
 class DynapcnnCompatibleNetwork(NSoCNetwork):

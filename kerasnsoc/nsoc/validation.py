@@ -36,8 +36,25 @@ def validate(config: NSoCConfig, device: DeviceSpec) -> list[Problem]:
         Errors and warnings; only errors make the configuration invalid.
     """
     checker = _Checker(config, device)
-    problems = [problem for rule in _RULES for problem in rule(checker)]
+    problems = list(_misshapen(config))
+    if not problems:  # the other rules count on the axes
+        problems = [problem for rule in _RULES for problem in rule(checker)]
     return sorted(problems, key=lambda problem: problem.code)
+
+
+def _misshapen(config: NSoCConfig) -> Iterator[Problem]:
+    for record in config.cores:
+        if not isinstance(record, CoreConfig):
+            continue
+        for code, what, array, axes in (
+            ("R08", "weights", record.weights, "(F, C, Ky, Kx)"),
+            ("R09", "biases", record.biases, "(F,)"),
+            ("R11", "initial values", record.neurons_initial_value, "(F, H, W)"),
+        ):
+            if array.ndim != len(axes.strip("(),").split(",")):
+                yield Problem(
+                    code, record.name, f"{what} have the shape {array.shape}, but must have {axes}"
+                )
 
 
 class _Checker:

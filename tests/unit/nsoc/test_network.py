@@ -639,6 +639,38 @@ def test_a_bad_file_says_what_is_wrong(tmp_path, edit, message):
         NSoCNetwork.load(path)
 
 
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c["cores"][0].update(threshold_high=0), "R10 layer0"),
+        (lambda c: c["cores"][0]["destinations"][0].update(feature_shift=9), "R15 layer0"),
+        (lambda c: c["cores"][1].update(layer_index=0), "not the layers of the network"),
+        (lambda c: c["cores"][0]["biases"].update(shape=[2, 1]), r"R09 .*must have \(F,\)"),
+    ],
+)
+def test_a_file_with_an_unusable_configuration(tmp_path, edit, message):
+    network = NSoCNetwork(chain())
+    network.make_config(device="speck2f")
+    path = network.save(tmp_path / "net.json")
+    content = json.loads(path.read_text())
+    edit(content["config"])
+    path.write_text(json.dumps(content))
+    with pytest.raises(NetworkFileError, match=message):
+        NSoCNetwork.load(path)
+
+
+def test_a_file_whose_configuration_is_not_that_of_its_artifact(tmp_path, artifact):
+    network = NSoCNetwork(artifact)
+    network.make_config(device="akd1000")
+    path = network.save(tmp_path / "net.json")
+    content = json.loads(path.read_text())
+    variables = content["config"]["cores"][0]["variables"]["weights"]
+    variables["shape"] = variables["shape"][::-1]
+    path.write_text(json.dumps(content))
+    with pytest.raises(NetworkFileError, match="differs from the layer of the artifact"):
+        NSoCNetwork.load(path)
+
+
 @pytest.mark.parametrize("data", [b"", b"[", b"PK", b"3"])
 def test_bytes_that_are_no_network(tmp_path, data):
     path = tmp_path / "net.json"
