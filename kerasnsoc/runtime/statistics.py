@@ -40,8 +40,12 @@ class LayerStatistics:
     ----------
     nb_samples : int
         Samples that the layer has seen.
+    nb_steps : int
+        Passes through the layer: a sample of a network over time takes one per time step.
     nb_activations : int
         Non-zero outputs, activations or potentials.
+    nb_spikes : int
+        Spikes of a network over time, without their sign; an output may hold several in a step.
     events_in : int
         Non-zero inputs.
     synaptic_ops : int
@@ -57,6 +61,8 @@ class LayerStatistics:
     def restart(self, nb_samples: int = 0, nb_activations: int = 0) -> None:
         """Forget what was counted, such as when the layer gets more neurons."""
         self.nb_samples = nb_samples
+        self.nb_steps = nb_samples
+        self.nb_spikes = 0
         self.nb_activations = nb_activations
         self.events_in = 0
         self.synaptic_ops = 0
@@ -71,28 +77,33 @@ class LayerStatistics:
 
     @property
     def possible_spikes(self) -> int:
-        """Outputs per sample."""
+        """Outputs per sample; over time, per time step."""
         return math.prod(self._layer.output_dims)
 
     @property
     def connections(self) -> int:
-        """Synaptic operations of a sample in which every input is an event."""
-        return self._connections
+        """Synaptic operations of a sample in which every input is an event.
+
+        Over time that is every input in every step, of the mean number of steps so far.
+        """
+        if self.nb_steps == self.nb_samples:
+            return self._connections
+        return round(self._connections * self.nb_steps / self.nb_samples)
 
     @property
     def neuron_updates(self) -> int:
         """Potentials computed so far, counted before pooling."""
-        return self.nb_samples * self._neuron_updates
+        return self.nb_steps * self._neuron_updates
 
     @property
     def output_sparsity(self) -> float:
         """Fraction of outputs that were zero; 0 before the first sample."""
-        return _sparsity(self.nb_activations, self.nb_samples * self.possible_spikes)
+        return _sparsity(self.nb_activations, self.nb_steps * self.possible_spikes)
 
     @property
     def input_sparsity(self) -> float:
         """Fraction of inputs that were zero; 0 before the first sample."""
-        return _sparsity(self.events_in, self.nb_samples * math.prod(self._layer.input_dims))
+        return _sparsity(self.events_in, self.nb_steps * math.prod(self._layer.input_dims))
 
     @property
     def row_sparsity(self) -> float:
@@ -145,7 +156,14 @@ class ModelStatistics:
         self._synaptic_ops = 0
 
     def record(
-        self, names: Sequence[str], samples: int, totals_lk: list[list[int]], seconds: float
+        self,
+        names: Sequence[str],
+        samples: int,
+        totals_lk: list[list[int]],
+        seconds: float,
+        *,
+        steps: int = 1,
+        spikes_l: Sequence[int] | None = None,
     ) -> None:
         """Add a batch; several threads may do so at a time.
 
@@ -156,11 +174,19 @@ class ModelStatistics:
         samples : int
         totals_lk : list of [events in, synaptic operations, events out], one per layer
         seconds : float
+        steps : int
+            Of each sample.
+        spikes_l : sequence of int, optional
+            Over time: spikes that each layer sent on.
         """
         with _lock:
-            for name, (events_in, synaptic_ops, events_out) in zip(names, totals_lk, strict=True):
+            spikes_l = [0] * len(names) if spikes_l is None else spikes_l
+            for name, totals_k, spikes in zip(names, totals_lk, spikes_l, strict=True):
+                events_in, synaptic_ops, events_out = totals_k
                 row = self.layers[name]
                 row.nb_samples += samples
+                row.nb_steps += samples * steps
+                row.nb_spikes += spikes
                 row.nb_activations += events_out
                 row.events_in += events_in
                 row.synaptic_ops += synaptic_ops
