@@ -73,9 +73,7 @@ def random_variables(
             variables[name] = start.astype(np.int32)
         elif name == "tau":
             variables[name] = rng.choice([0.0, 0.004, 0.05], shape)
-        elif name == "initial_level":
-            variables[name] = rng.normal(size=shape)
-        elif name.startswith("output") and (scaled or isinstance(parameters, FilterParameters)):
+        elif isinstance(parameters, FilterParameters) or (name.startswith("output") and scaled):
             variables[name] = rng.normal(size=shape)
     return variables
 

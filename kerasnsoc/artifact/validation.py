@@ -29,7 +29,9 @@ from kerasnsoc.artifact.limits import (
     MAX_METADATA_VALUES,
     MAX_NAME_LENGTH,
     MAX_SIDE,
+    MAX_TIME_STEP,
     MAX_TOTAL_VALUES,
+    MIN_TIME_STEP,
 )
 from kerasnsoc.artifact.neurons import check_neuron, check_potentials
 from kerasnsoc.artifact.schema import (
@@ -131,10 +133,11 @@ def _check_records(spec: NetworkSpec) -> None:
 def _check_time(spec: NetworkSpec) -> None:
     """What only a network over time has, and what it has not."""
     step = spec.time_step
-    if step is not None and (type(step) is not float or not is_finite(step) or not step > 0):
+    if step is not None and not (type(step) is float and MIN_TIME_STEP <= step <= MAX_TIME_STEP):
         _refuse(
             Reason.VALUE,
-            f"time_step is {shown(step)}, but must be a finite number of seconds above 0, or None",
+            f"time_step is {shown(step)}, but must be a float from {MIN_TIME_STEP:g} to "
+            f"{MAX_TIME_STEP:g} seconds, or None",
         )
     for layer in spec.layers:
         needs_time = layer.neuron is not None or isinstance(

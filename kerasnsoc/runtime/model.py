@@ -368,14 +368,14 @@ class Model:
         self._require_layers()
         if isinstance(self._layers[-1], InputData):
             raise ValueError("the model has an InputData only and no potentials; add a layer")
+        if self._time_step is not None:
+            outputs, last = self._run_over_time(inputs)
+            return over_time(outputs, last, self._time_step)
         if self._has_activation():
             raise RuntimeError(
                 f"the last layer {self._layers[-1].name!r} has an activation, its potentials do "
                 f"not leave it. Use forward or predict, or build it with activations_enabled=False."
             )
-        if self._time_step is not None:
-            outputs, last = self._run_over_time(inputs)
-            return over_time(outputs, last, self._time_step)
         outputs, last = self._run(inputs)
         return scaled(outputs, last.variables).astype(np.float32)
 
