@@ -20,6 +20,8 @@ class Neurons:
         rectify: bool = False,
         shift: int = 0,
     ) -> Self: ...
+    @property
+    def acts_alone(self) -> bool: ...
     def integrate(
         self,
         potentials_ro: npt.NDArray[np.int32],
@@ -28,6 +30,6 @@ class Neurons:
         spikes_sto: npt.NDArray[Any],
         counts_stk: npt.NDArray[np.int64],
         settled: bool,
-    ) -> None: ...
+    ) -> bool: ...
 
 def has_events(values_ri: npt.NDArray[Any]) -> npt.NDArray[np.bool_]: ...

@@ -115,6 +115,11 @@ cdef class Neurons:
         biases = np.asarray(bias_n)
         self._acts_alone = bool((biases > 0).any() if rectify else biases.any())
 
+    @property
+    def acts_alone(self):
+        """Whether some neuron has a bias that moves its potential when nothing arrives."""
+        return self._acts_alone
+
     def integrate(
         self,
         const int32_t[:, ::1] potentials_ro,
@@ -141,6 +146,11 @@ cdef class Neurons:
         settled : bool
             Whether no potential of `state_so` is at its threshold or above.
 
+        Returns
+        -------
+        settled : bool
+            The same for the potentials that are left.
+
         Raises
         ------
         ValueError
@@ -151,7 +161,7 @@ cdef class Neurons:
         cdef knsoc_spikes out
         cdef knsoc_fired fired
         cdef const int32_t *arriving
-        cdef bint pending
+        cdef bint pending, any_pending = False
         if (
             state_so.shape[0] != samples
             or spikes_sto.shape[0] != samples
@@ -168,7 +178,7 @@ cdef class Neurons:
                 f"{self._count} neurons, {rows} rows"
             )
         if samples == 0 or steps == 0:
-            return
+            return settled
         if np.min(rows_st) < -1 or np.max(rows_st) >= rows:
             raise ValueError(f"rows_st must hold -1 or rows below {rows}")
         with nogil:
@@ -196,6 +206,8 @@ cdef class Neurons:
                     counts_stk[s, t, 0] = fired.events
                     counts_stk[s, t, 1] = fired.spikes
                     pending = fired.pending
+                any_pending |= pending
+        return not any_pending
 
 
 def has_events(const value_t[:, ::1] values_ri):

@@ -37,6 +37,7 @@ from kerasnsoc.conversion.integer import (
 from kerasnsoc.conversion.thresholds import INT32_MAX, Staircase, exact_thresholds, output_mapping
 from kerasnsoc.conversion.time_blocks import TimeModel, is_over_time, parse_over_time
 from kerasnsoc.conversion.time_integers import (
+    CAP,
     RoundingReport,
     Start,
     TimeIntegers,
@@ -86,6 +87,7 @@ def convert(
     thresholds: Literal["exact", "linear"] = "exact",
     input_bits: int = 4,
     start: Start = "half",
+    max_spikes: int | None = None,
 ) -> Model:
     """Freeze a quantized Keras model to integers, and optionally to a file.
 
@@ -114,6 +116,10 @@ def convert(
         Potentials before the first step, of neurons over time that have no seed: half a threshold,
         with which the mean rate is right from the first step, or 0 as in `IAF`. Neurons with a seed
         start where that seed lets a batch of one start.
+    max_spikes : int, optional
+        Most spikes of a neuron in one step, where `SpikingActivation` and ``IAF(spike_fn="multi")``
+        have no limit; what is left over stays in the potential. By default there is none, unless
+        the worst case of a deep network would leave 32 bits: then it is 255, with a warning.
 
     Returns
     -------
@@ -140,7 +146,9 @@ def convert(
     if thresholds not in ("exact", "linear"):
         raise ValueError(f"thresholds is {thresholds!r}, but it must be 'exact' or 'linear'")
     if is_over_time(model):
-        over_time = _time_integers_of(model, input_scaling, input_is_sparse, input_bits, start)
+        over_time = _time_integers_of(
+            model, input_scaling, input_is_sparse, input_bits, start, max_spikes
+        )
         if over_time.parsed.dropped:
             _warn_about(over_time.parsed.dropped[0])
         warn_about_rounding(over_time.rounding)
@@ -170,6 +178,7 @@ def freeze(
     *,
     input_bits: int = 4,
     start: Start = "half",
+    max_spikes: int | None = None,
 ) -> keras.Model:
     """The Keras model that computes exactly what the converted artifact computes.
 
@@ -179,7 +188,7 @@ def freeze(
 
     Parameters
     ----------
-    model, input_scaling, input_is_sparse, input_bits, start
+    model, input_scaling, input_is_sparse, input_bits, start, max_spikes
         As for `convert`.
 
     Returns
@@ -200,7 +209,7 @@ def freeze(
         from kerasnsoc.conversion.time_frozen import frozen_over_time  # which needs this module
 
         return frozen_over_time(
-            _time_integers_of(model, input_scaling, input_is_sparse, input_bits, start)
+            _time_integers_of(model, input_scaling, input_is_sparse, input_bits, start, max_spikes)
         )
     integers = integers_of(model, input_scaling, input_is_sparse, input_bits=input_bits)
     return frozen_model(integers)
@@ -212,12 +221,13 @@ def rounding_of(
     input_is_sparse: bool = False,
     *,
     input_bits: int = 4,
+    max_spikes: int | None = None,
 ) -> RoundingReport:
     """What rounding to integers changes in a model over time, layer by layer.
 
     Parameters
     ----------
-    model, input_scaling, input_is_sparse, input_bits
+    model, input_scaling, input_is_sparse, input_bits, max_spikes
         As for `convert`.
 
     Returns
@@ -227,7 +237,9 @@ def rounding_of(
     """
     if not is_over_time(model):
         return RoundingReport(())
-    return _time_integers_of(model, input_scaling, input_is_sparse, input_bits, "half").rounding
+    return _time_integers_of(
+        model, input_scaling, input_is_sparse, input_bits, "half", max_spikes
+    ).rounding
 
 
 def _time_integers_of(
@@ -236,6 +248,7 @@ def _time_integers_of(
     input_is_sparse: bool,
     input_bits: int,
     start: Start,
+    max_spikes: int | None,
 ) -> TimeIntegers:
     if not isinstance(input_is_sparse, bool):
         raise TypeError(f"input_is_sparse is {input_is_sparse!r}, but must be True or False")
@@ -243,18 +256,40 @@ def _time_integers_of(
         raise ValueError(f"start is {start!r}, but it must be 'half' or 'zero'")
     if isinstance(input_bits, bool) or input_bits not in range(1, 9):
         raise ValueError(f"input_bits is {input_bits!r}, but it must be 1 to 8")
+    if max_spikes is not None and (
+        isinstance(max_spikes, bool) or not isinstance(max_spikes, int) or max_spikes < 1
+    ):
+        raise ValueError(f"max_spikes is {max_spikes!r}, but it must be None or at least 1")
     _require_eager()
     parsed = parse_over_time(model)
     alpha, beta = _scaling(parsed, input_scaling, input_is_sparse)
-    return time_integers(
-        parsed,
-        alpha,
-        beta,
-        input_is_sparse=input_is_sparse,
-        input_bits=int(input_bits),
-        start=start,
-        metadata=_metadata(parsed),
+
+    def integers(most: int | None) -> TimeIntegers:
+        return time_integers(
+            parsed,
+            alpha,
+            beta,
+            input_is_sparse=input_is_sparse,
+            input_bits=int(input_bits),
+            start=start,
+            max_spikes=most,
+            metadata=_metadata(parsed),
+        )
+
+    try:
+        return integers(max_spikes)
+    except OverflowError as error:
+        if max_spikes is not None:
+            raise
+        reason = str(error)
+    found = integers(CAP)
+    warnings.warn(
+        f"neurons spike at most {CAP} times per step: without a limit, {reason} Pass "
+        f"max_spikes={CAP} to say that this is meant.",
+        UserWarning,
+        stacklevel=4,
     )
+    return found
 
 
 def integers_of(

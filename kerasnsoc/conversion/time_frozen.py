@@ -19,9 +19,6 @@ from kerasnsoc.conversion.time_integers import TimeIntegers
 from kerasnsoc.spiking import SumPooling2D
 from kerasnsoc.spiking._numerics import quotient
 
-MOST_SPIKES = 2**20
-"""Spikes per step that survive as float32 rates: a rate and back is exact to 2**-22."""
-
 
 @keras.saving.register_keras_serializable(package="kerasnsoc")
 class FrozenNeurons(keras.layers.Layer):
@@ -205,13 +202,6 @@ def _weights(
     step: Step, block: IntegerBlock, spec: Any, integers: TimeIntegers, arriving: int
 ) -> keras.layers.Layer:
     bound: LayerBounds = integers.bounds[step.name]
-    most = max(map(abs, bound.output_range))
-    if step.neuron is not None and most > MOST_SPIKES:
-        raise ValueError(
-            f"layer {step.name!r}: a neuron could spike {most} times in one step, but the frozen "
-            f"model passes float32 rates on, which hold up to {MOST_SPIKES} exactly. Use "
-            f"IAF(spike_fn=('max', n)), or a larger threshold."
-        )
     frozen = frozen_layer(
         block, bound, only_potentials=step.neuron is not None, codes=max(arriving, 255)
     )

@@ -51,6 +51,12 @@ from kerasnsoc.spiking._numerics import hashed_uniform
 
 Start = Literal["half", "zero"]
 
+MOST_SPIKES = 2**20
+"""Spikes per step that survive as float32 rates: a rate and back is exact to 2**-22."""
+
+CAP = 255
+"""Spikes per step that neurons are held to where nothing else bounds them: a byte."""
+
 ERROR_TO_WARN = Fraction(1, 100)
 """Relative rounding error of a threshold above which `convert` warns."""
 
@@ -123,6 +129,7 @@ def time_integers(
     input_is_sparse: bool,
     input_bits: int,
     start: Start,
+    max_spikes: int | None,
     metadata: dict[str, Any],
 ) -> TimeIntegers:
     """Move every step of a parsed model to integers.
@@ -132,9 +139,10 @@ def time_integers(
     ValueError
         If a layer cannot be converted.
     OverflowError
-        If a potential could leave 32 bits.
+        If a potential could leave 32 bits, or a layer takes fewer spikes of a neuron in one step
+        than could arrive.
     """
-    work = _Work(parsed, start)
+    work = _Work(parsed, start, max_spikes)
     first = parsed.steps[0]
     image = (
         not input_is_sparse
@@ -212,8 +220,9 @@ def warn_about_rounding(report: RoundingReport) -> None:
 
 
 class _Work:
-    def __init__(self, parsed: TimeModel, start: Start) -> None:
+    def __init__(self, parsed: TimeModel, start: Start, max_spikes: int | None) -> None:
         self.parsed = parsed
+        self.max_spikes = max_spikes
         self.start = start
         self.dt = Fraction(parsed.dt)
         self.specs: list[LayerSpec] = []
@@ -231,7 +240,14 @@ class _Work:
         except ArtifactError as error:
             raise OverflowError(f"layer {step.name!r}: {error}") from None
         except ValueError as error:
-            raise ValueError(f"layer {step.name!r}: {error}") from None
+            raise OverflowError(f"layer {step.name!r}: {error}") from None
+        most = max(map(abs, found.output_range))
+        if spec.neuron is not None and most > MOST_SPIKES:
+            raise OverflowError(
+                f"layer {step.name!r}: a neuron could spike {most} times in one step, beyond the "
+                f"{MOST_SPIKES} that a float32 rate tells apart. Use max_spikes, a larger "
+                f"threshold, or SpikingActivation('relu')."
+            )
         self.bounds[step.name] = found
         return found.output_range
 
@@ -269,10 +285,9 @@ class _Work:
         except ArtifactError as error:
             raise OverflowError(f"layer {step.name!r}: {error}") from None
         except ValueError as error:
-            raise ValueError(
+            raise OverflowError(
                 f"layer {step.name!r}: {error}, but up to {max(map(abs, arriving))} spikes of one "
-                f"neuron could arrive in one step. Use IAF(spike_fn='single') in front, or a "
-                f"QuantizedConv2D here."
+                f"neuron could arrive in one step. Use max_spikes=255, or a QuantizedConv2D here."
             ) from None
         neuron, variables = self.neurons(step, integers.affine, potentials)
         weights = {k: v for k, v in spec.variables.items() if k.startswith("weights")}
@@ -341,6 +356,8 @@ class _Work:
             if layer.min_v is not None:
                 floor = Fraction(layer.min_v) * 2**shift
                 lowest = [max(-POTENTIAL_LIMIT, round(floor * gain)) for gain in gains]
+        if neuron.rule == "multi" and self.max_spikes is not None:
+            neuron = replace(neuron, rule="max", max_spikes=self.max_spikes)
         threshold_n = np.array(thresholds, np.int64)
         return neuron, {
             "spike_threshold": threshold_n.astype(np.int32),

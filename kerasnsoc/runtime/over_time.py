@@ -8,7 +8,7 @@ steps without an event cost nothing there, and nothing at all where neurons have
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -93,7 +93,8 @@ class _Part:
     threads: int | None
     totals: Totals
     states: States
-    outputs: dict[str, Values] = field(default_factory=dict)
+    # rows in which the last layer sent something on; of others nothing has to be read
+    active: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
 
 class TimeNetwork:
@@ -146,6 +147,7 @@ class TimeNetwork:
             else:
                 dims = incoming[0] if incoming else None
                 stage = _Weights(layer, dims, outgoing, arriving, ranges[layer.name], kernel)
+            stage.inputs = math.prod(incoming[0]) if incoming else _inputs(p)
             stage.outputs = math.prod(outgoing)
             self._stages.append(stage)
         self._largest = max(stage.values for stage in self._stages)
@@ -198,27 +200,56 @@ class TimeNetwork:
             stage.name: np.zeros((samples, steps, stage.outputs), stage.returned)
             for stage in wanted
         }
-        for some, span in _parts(samples, steps, max(1, VALUES_AT_ONCE // self._largest)):
+        ends: list[list[bool]] = []
+        for some, spans in _parts(samples, steps, max(1, VALUES_AT_ONCE // self._largest)):
             states_part = states.part(some)
-            part = _Part(
-                some.stop - some.start, span.stop - span.start, form, threads, totals, states_part
-            )
-            values = np.ascontiguousarray(inputs_sti[some, span]).reshape(
-                part.samples * part.steps, -1
-            )
-            for index, stage in enumerate(self._stages):
-                # a chain: each layer is fed by the one before
-                values = stage.run(index, values, part)
-                if stage.name in collected:
-                    collected[stage.name][some, span] = values.reshape(part.samples, part.steps, -1)
-            states.settled = states_part.settled
+            for span in spans:
+                part = _Part(
+                    some.stop - some.start,
+                    span.stop - span.start,
+                    form,
+                    threads,
+                    totals,
+                    states_part,
+                )
+                rows = np.ascontiguousarray(inputs_sti[some, span])
+                for name, values in self._run_part(rows, part, collected):
+                    collected[name][some, span] = values
+            ends.append(states_part.settled)
+        if ends:
+            states.settled = [all(layer) for layer in zip(*ends, strict=True)]
         return {name: self._in_keras_layout(name, v) for name, v in collected.items()}, totals
+
+    def _run_part(
+        self, inputs_sti: npt.NDArray[np.uint8], part: _Part, wanted: Container[str]
+    ) -> Iterator[tuple[str, Values]]:
+        """Outputs of the wanted layers that sent something on, (samples, steps, outputs)."""
+        values: Values | None = inputs_sti.reshape(part.samples * part.steps, -1)
+        part.active = has_events(values)
+        if not part.active.any():
+            values = None
+        for index, stage in enumerate(self._stages):
+            # a chain: each layer is fed by the one before
+            if stage.rests(index, part):
+                continue
+            if values is None:
+                values = stage.nothing(part)
+            values = stage.run(index, values, part)
+            if not part.active.any():
+                values = None
+            elif stage.name in wanted:
+                yield stage.name, values.reshape(part.samples, part.steps, -1)
 
     def _in_keras_layout(self, name: str, values_sto: Values) -> Values:
         if self._is_flat[name]:
             return values_sto
         shape = (*values_sto.shape[:2], *self._dims[name])
         return np.ascontiguousarray(values_sto.reshape(shape).transpose(0, 1, 3, 2, 4))
+
+
+def _inputs(p: Any) -> int:
+    """Values of one step that an input layer takes."""
+    return int(p.input_width * p.input_height * p.input_channels)
 
 
 def _is_flat(layer: LayerSpec, dims: Dims, source_is_flat: bool) -> bool:
@@ -235,18 +266,15 @@ def _is_flat(layer: LayerSpec, dims: Dims, source_is_flat: bool) -> bool:
     return is_global and p.pooling_width == p.pooling_height == -1
 
 
-def _parts(samples: int, steps: int, rows: int) -> Iterator[tuple[slice, slice]]:
-    """Groups of samples over spans of time, of at most so many rows, in the order of time."""
+def _parts(samples: int, steps: int, rows: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Groups of samples with their spans of time, of at most so many rows."""
     if not samples or not steps:
         return
     group = max(1, min(samples, rows // steps))
-    span = min(steps, max(1, rows // group))
+    length = min(steps, max(1, rows // group))
+    spans = [slice(begin, min(begin + length, steps)) for begin in range(0, steps, length)]
     for first in range(0, samples, group):
-        for begin in range(0, steps, span):
-            yield (
-                slice(first, min(first + group, samples)),
-                slice(begin, min(begin + span, steps)),
-            )
+        yield slice(first, min(first + group, samples)), spans
 
 
 class _Stage:
@@ -259,7 +287,7 @@ class _Stage:
 
     def __init__(self, layer: LayerSpec) -> None:
         self.name = layer.name
-        self.outputs = 0
+        self.inputs = self.outputs = 0
 
     @property
     def values(self) -> int:
@@ -269,6 +297,14 @@ class _Stage:
     def start(self, samples: int) -> Carried:
         """What is carried before the first step."""
         return None
+
+    def rests(self, index: int, part: _Part) -> bool:
+        """Whether nothing arrives, nothing changes and nothing is sent on, in no row."""
+        return not part.active.any()
+
+    def nothing(self, part: _Part) -> Values:
+        """Rows without an event."""
+        return np.zeros((part.samples * part.steps, self.inputs), np.uint8)
 
     def run(self, index: int, values: Values, part: _Part) -> Values:
         raise NotImplementedError
@@ -332,14 +368,13 @@ class _Weights(_Stage):
         self._compiled = CompiledNetwork(NetworkSpec(specs), kernel=kernel)
         width, height = output_dims(plain.parameters, [incoming] if incoming else [])[:2]
         self._held = width * height * outgoing[2]
-        # padding that is not 0 makes potentials without any event
-        self._is_silent_at_rest = not (
+        # padding that is not 0 makes potentials without any event, thresholds may let 0 pass
+        self._is_silent_at_rest = not self._is_graded and not (
             isinstance(p, InputConvolutionalParameters) and p.padding_value
         )
         self._sends_bytes = sent_on[0] >= 0 and sent_on[1] <= LARGEST_BYTE
         self.nbytes = self._compiled.plan_nbytes
         self._neurons: Neurons | None = None
-        self._piles_up = False
         neuron = layer.neuron
         if neuron is not None:
             self._neurons = Neurons(
@@ -353,8 +388,6 @@ class _Weights(_Stage):
                 shift=neuron.shift,
             )
             self._initial = layer.variables["initial_potential"].reshape(-1)
-            # only these can stay above their threshold
-            self._piles_up = neuron.rule in ("single", "max") and neuron.reset == "subtract"
         if self._is_graded:
             self.returned = np.uint8
 
@@ -367,10 +400,17 @@ class _Weights(_Stage):
             return None
         return np.repeat(self._initial[np.newaxis], samples, axis=0)
 
+    def rests(self, index: int, part: _Part) -> bool:
+        if part.active.any() or not self._is_silent_at_rest:
+            return False
+        if self._neurons is None:
+            return True
+        return part.states.settled[index] and not self._neurons.acts_alone
+
     def run(self, index: int, values: Values, part: _Part) -> Values:
-        is_active = has_events(values)
-        if not self._is_silent_at_rest or self._is_graded:
-            is_active[:] = True
+        is_active = part.active
+        if not self._is_silent_at_rest:
+            is_active = np.ones_like(is_active)
         active = np.flatnonzero(is_active)
         rows = values if len(active) == len(values) else values[active]
         results, counts = self._results(rows, part)
@@ -381,6 +421,7 @@ class _Weights(_Stage):
                 spread = np.zeros((len(values), self.outputs), results.dtype)
                 spread[active] = results
                 results = spread
+            part.active = has_events(results) if self._is_graded else is_active
             part.totals.layers[index] += (events_in, synaptic_ops, events_out)
             part.totals.spikes[index] += spikes_out
             return results
@@ -392,7 +433,7 @@ class _Weights(_Stage):
             (part.samples, part.steps, self.outputs), np.uint8 if self._sends_bytes else np.int32
         )
         fired = np.empty((part.samples, part.steps, 2), np.int64)
-        self._neurons.integrate(
+        part.states.settled[index] = self._neurons.integrate(
             results,
             row_of_step.reshape(part.samples, part.steps),
             carried,
@@ -400,7 +441,7 @@ class _Weights(_Stage):
             fired,
             part.states.settled[index],
         )
-        part.states.settled[index] = not self._piles_up
+        part.active = fired[:, :, 0].reshape(-1) > 0
         events_out, spikes_out = (int(n) for n in fired.sum(axis=(0, 1)))
         part.totals.layers[index] += (events_in, synaptic_ops, events_out)
         part.totals.spikes[index] += spikes_out
@@ -458,7 +499,7 @@ class _Pool(_Stage):
         return math.prod(self._dims)
 
     def run(self, index: int, values: Values, part: _Part) -> Values:
-        active = np.flatnonzero(has_events(values))
+        active = np.flatnonzero(part.active)
         result = np.zeros((len(values), self.outputs), np.uint8 if self._is_byte else np.int32)
         rows = values[active]
         events_out = 0
@@ -495,7 +536,11 @@ class _Filter(_Stage):
         carried[:, 1] = self._level
         return carried
 
+    def rests(self, index: int, part: _Part) -> bool:
+        return False  # its levels decay
+
     def run(self, index: int, values: Values, part: _Part) -> Values:
+        part.active = np.ones_like(part.active)
         x_sto = (values * self._scale + self._shift).reshape(part.samples, part.steps, -1)
         y_sto = np.empty(x_sto.shape, np.float32)
         carried = part.states.carried[index]
