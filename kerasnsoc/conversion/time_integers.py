@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from kerasnsoc._tables import render
 from kerasnsoc.artifact import (
+    ActivationParameters,
     ArtifactError,
     ConvolutionMode,
     FilterParameters,
@@ -276,7 +277,8 @@ class _Work:
                 spec = replace(spec, variables=rest)
             return spec
         # the parameters of a layer that does not fire say the defaults, as neurons want them
-        parameters: Any = replace(spec.parameters, activations_enabled=True)  # type: ignore[type-var]
+        assert isinstance(spec.parameters, ActivationParameters)
+        parameters = replace(spec.parameters, activations_enabled=True)
         height, width, channels = step.input_shape
         plain = replace(parameters, activations_enabled=False)
         dims = (width, height, channels)

@@ -224,10 +224,9 @@ class TimeNetwork:
         self, inputs_sti: npt.NDArray[np.uint8], part: _Part, wanted: Container[str]
     ) -> Iterator[tuple[str, Values]]:
         """Outputs of the wanted layers that sent something on, (samples, steps, outputs)."""
-        values: Values | None = inputs_sti.reshape(part.samples * part.steps, -1)
-        part.active = has_events(values)
-        if not part.active.any():
-            values = None
+        rows = inputs_sti.reshape(part.samples * part.steps, -1)
+        part.active = has_events(rows)
+        values = rows if part.active.any() else None
         for index, stage in enumerate(self._stages):
             # a chain: each layer is fed by the one before
             if stage.rests(index, part):
