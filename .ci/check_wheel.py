@@ -8,7 +8,12 @@ import zipfile
 from pathlib import Path
 
 PACKAGES = ("kerasnsoc", "kerasnsoc_ext")
-DATA = ("kerasnsoc/py.typed", "kerasnsoc_ext/py.typed", "kerasnsoc/demo/digits.npz")
+DATA = (
+    "kerasnsoc/py.typed",
+    "kerasnsoc_ext/py.typed",
+    "kerasnsoc/demo/digits.npz",
+    "kerasnsoc/reports/page.html",
+)
 DIST_INFO = {
     "METADATA",
     "RECORD",
@@ -28,6 +33,7 @@ def main(wheel: str) -> int:
         for path in Path(package).rglob(pattern)
     }
     expected |= {*DATA, *map(str, Path("kerasnsoc/demo").glob("*.md"))}
+    expected |= {str(path) for path in Path("kerasnsoc/embedded/engine").iterdir()}
     modules = {path.stem for path in Path("kerasnsoc_ext").glob("*.pyx")}
     with zipfile.ZipFile(wheel) as archive:
         found = set(archive.namelist())

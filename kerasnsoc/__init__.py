@@ -15,10 +15,12 @@ _ROOMS = (
     "artifact",
     "compatibility",
     "conversion",
+    "embedded",
     "energy",
     "layers",
     "nsoc",
     "quantization",
+    "reports",
     "runtime",
     "spiking",
 )
@@ -51,6 +53,7 @@ _PUBLIC = {
             "analyze",
             "calibrate",
             "create_trainable_quantizer_model",
+            "equalize_steps",
             "load_partial_weights",
             "load_quantized_model",
             "merge_separable_conv",
@@ -66,6 +69,7 @@ _PUBLIC = {
             "convert",
             "freeze",
         ),
+        "kerasnsoc.embedded": ("export_c",),
         "kerasnsoc.spiking": (
             "IAF",
             "LIF",

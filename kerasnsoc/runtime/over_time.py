@@ -157,6 +157,11 @@ class TimeNetwork:
         """Size of the buffers of the kernels that each running thread needs."""
         return sum(stage.nbytes for stage in self._stages)
 
+    @property
+    def packed_nbytes(self) -> int:
+        """Size of the packed weights and tables, which all threads share."""
+        return sum(stage.packed_nbytes for stage in self._stages)
+
     def start(self, samples: int) -> States:
         """The artifact's initial potentials, for a number of samples."""
         carried = [stage.start(samples) for stage in self._stages]
@@ -282,7 +287,7 @@ class _Stage:
     returned: type[np.generic] = np.int32
     """Type of what a caller gets."""
 
-    nbytes = 0
+    nbytes = packed_nbytes = 0
 
     def __init__(self, layer: LayerSpec) -> None:
         self.name = layer.name
@@ -373,6 +378,7 @@ class _Weights(_Stage):
         )
         self._sends_bytes = sent_on[0] >= 0 and sent_on[1] <= LARGEST_BYTE
         self.nbytes = self._compiled.plan_nbytes
+        self.packed_nbytes = self._compiled.packed_nbytes
         self._neurons: Neurons | None = None
         neuron = layer.neuron
         if neuron is not None:

@@ -144,9 +144,9 @@ class _Runner:
         self._is_image = first.parameters.layer_type is LayerType.InputConvolutional
         self._method = getattr(model, method)
         # one sample is one thread's work
-        self._options: dict[str, Any] = {}
+        self._options: dict[str, Any] = {"threads": 1}
         if method == "forward":
-            self._options = {"stateful": stateful, "threads": 1}
+            self._options["stateful"] = stateful
 
     def in_layout(self, batch_nwhc: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         if self._is_over_time:
