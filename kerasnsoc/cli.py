@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +60,16 @@ Inputs = Annotated[
     typer.Argument(
         metavar="INPUT",
         help="An .npy of integers, images (n, h, w, channels) or events (n, w, h, channels); or "
-        "a recording of events: .aedat, .bin (N-MNIST) or an .npy with fields t, x, y, p.",
+        "a recording of events: .aedat, .bin (N-MNIST) or an .npy with fields t, x, y, p. For a "
+        "network over time sequences (n, steps, h, w, channels) or (n, steps, features).",
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Show each image (n, h, w, channels) for N steps to a network over time.",
     ),
 ]
 ChipFile = Annotated[
@@ -127,9 +137,18 @@ def info(file: File, as_json: AsJson = False) -> None:
         f"(height, width, channels), {content['input']['bits']} bits; "
         f"integer = {content['input']['scale']:g} * Keras value + {content['input']['shift']}"
     )
+    if "time_step" in content:
+        typer.echo(f"time: steps of {content['time_step']:g} s")
     rows = []
     for layer in content["layers"]:
         weights, activation = layer["weights_bits"], layer["activation_bits"]
+        sent_on = "potentials" if activation is None else str(activation)
+        if "neuron" in layer:
+            sent_on = f"spikes ({layer['neuron']['rule']})"
+        elif layer["type"] == "Pooling":
+            sent_on = "spikes"
+        elif layer["type"] == "Filter":
+            sent_on = "real values"
         rows.append(
             [
                 layer["name"],
@@ -137,7 +156,7 @@ def info(file: File, as_json: AsJson = False) -> None:
                 ", ".join(layer["inbounds"]) or "-",
                 " x ".join(map(str, layer["output_dims_whc"])),
                 "-" if weights is None else str(weights),
-                "potentials" if activation is None else str(activation),
+                sent_on,
                 f"{layer['bytes']:,}",
             ]
         )
@@ -169,6 +188,7 @@ def run(
     packet_events: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Cut a recording every N events.")
     ] = None,
+    steps: Steps = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a batch; show classes and activity."""
@@ -179,7 +199,7 @@ def run(
     for read in (file, inputs, labels):
         if output is not None and read is not None and output.resolve() == read.resolve():
             raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
-    model, batch = _open(file, inputs, packet_us, packet_events)
+    model, batch = _open(file, inputs, packet_us, packet_events, steps)
     expected = None if labels is None else _read_labels(labels, len(batch))
     classes = model.predict(batch)
     layers = _layer_rows(model)  # now: the next line runs the batch again and counts it again
@@ -215,6 +235,7 @@ def energy(
     device: Annotated[
         str, typer.Option(metavar="NAME", help="A device of the energy table, or 'all'.")
     ] = "all",
+    steps: Steps = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a batch and price what was counted."""
@@ -222,7 +243,7 @@ def energy(
 
     # Before the run: a misspelt name should not cost a minute.
     priced_on = None if device.strip().lower() == "all" else get_device(device)
-    model, batch = _open(file, inputs)
+    model, batch = _open(file, inputs, steps=steps)
     model.forward(batch)
     result = compare_devices(model) if priced_on is None else energy_of_run(model, priced_on)
     typer.echo(result.to_json() if as_json else str(result))
@@ -603,9 +624,11 @@ def _describe(spec: NetworkSpec) -> dict[str, Any]:
                     name: {"dtype": str(array.dtype), "shape": list(array.shape)}
                     for name, array in sorted(layer.variables.items())
                 },
+                **({} if layer.neuron is None else {"neuron": asdict(layer.neuron)}),
             }
         )
     return {
+        **({} if spec.time_step is None else {"time_step": spec.time_step}),
         "input": {
             "kind": spec.input.kind,
             "shape_hwc": list(spec.input.shape_hwc),
@@ -620,11 +643,19 @@ def _describe(spec: NetworkSpec) -> dict[str, Any]:
 
 
 def _open(
-    file: Path, inputs: Path, packet_us: int | None = None, packet_events: int | None = None
+    file: Path,
+    inputs: Path,
+    packet_us: int | None = None,
+    packet_events: int | None = None,
+    steps: int | None = None,
 ) -> tuple[Model, npt.NDArray[Any]]:
+    import numpy as np
+
     from kerasnsoc.runtime import CountWindow, Model, TimeWindow, event_batch
 
     model = Model(file)
+    if steps is not None and model.time_step is None:
+        raise ValueError(f"{file} is a network of one pass; --steps is for networks over time")
     events = _read_recording(inputs)
     if events is not None:
         window: CountWindow | TimeWindow | None = None
@@ -637,6 +668,10 @@ def _open(
         raise ValueError(f"{inputs} is a batch; --packet-us and --packet-events cut recordings")
     else:
         batch = _read_array(inputs)
+        if steps is not None:
+            # a view: repeated frames take no memory before they run
+            repeated = (batch.shape[0], steps, *batch.shape[1:])
+            batch = np.broadcast_to(batch[:, np.newaxis], repeated)
     if batch.dtype.kind not in "biu":
         spec = model.to_spec().input
         raise ValueError(

@@ -5,7 +5,7 @@ from kerasnsoc._extras import require
 require("keras", "train")
 
 from kerasnsoc.conversion.check import check_model_compatibility  # noqa: E402
-from kerasnsoc.conversion.converter import convert, freeze  # noqa: E402
+from kerasnsoc.conversion.converter import convert, freeze, rounding_of  # noqa: E402
 from kerasnsoc.conversion.frozen import (  # noqa: E402
     FrozenBlock,
     FrozenConv2D,
@@ -20,6 +20,8 @@ from kerasnsoc.conversion.margins import (  # noqa: E402
 )
 from kerasnsoc.conversion.parity import LayerParity, ParityReport, compare  # noqa: E402
 from kerasnsoc.conversion.rules import Finding  # noqa: E402
+from kerasnsoc.conversion.time_frozen import FrozenNeurons  # noqa: E402
+from kerasnsoc.conversion.time_integers import LayerRounding, RoundingReport  # noqa: E402
 
 __all__ = [
     "Certificate",
@@ -27,14 +29,18 @@ __all__ = [
     "FrozenBlock",
     "FrozenConv2D",
     "FrozenDense",
+    "FrozenNeurons",
     "FrozenSeparableConv2D",
     "LayerCertificate",
     "LayerParity",
+    "LayerRounding",
     "ParityReport",
+    "RoundingReport",
     "centre_thresholds",
     "certificate",
     "check_model_compatibility",
     "compare",
     "convert",
     "freeze",
+    "rounding_of",
 ]

@@ -7,6 +7,7 @@ from typing import Literal, overload
 import keras
 
 from kerasnsoc.conversion.rules import Checker, Finding
+from kerasnsoc.conversion.time_blocks import Refusal, is_over_time, parse_over_time
 from kerasnsoc.quantization.graph import read
 
 
@@ -74,6 +75,12 @@ def require_compatible(model: keras.Model, input_is_sparse: bool) -> None:
 
 def findings(model: keras.Model, input_is_sparse: bool) -> list[Finding]:
     """All broken rules, in the order of the layers."""
+    if is_over_time(model):
+        try:
+            parse_over_time(model)
+        except Refusal as error:
+            return error.findings
+        return []
     try:
         graph = read(model)
     except (RuntimeError, ValueError) as error:

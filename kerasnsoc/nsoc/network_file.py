@@ -144,16 +144,17 @@ def _decoded_artifact(content: Any) -> NetworkSpec:
     description, variables = content["description"], content["variables"]
     layers = []
     for i, (record, arrays) in enumerate(zip(description["layers"], variables, strict=True)):
-        name, parameters, inbounds, names, learning = layer_from_json(record, i)
+        name, parameters, inbounds, names, learning, neuron = layer_from_json(record, i)
         if sorted(arrays) != names:
             raise RecordError(f"layer {i} has the arrays {sorted(arrays)}, but must have {names}")
         decoded = {key: decode(np.ndarray, arrays[key], f"{name}.{key}") for key in names}
-        layers.append(LayerSpec(name, parameters, inbounds, decoded, learning))
+        layers.append(LayerSpec(name, parameters, inbounds, decoded, learning, neuron))
     spec = NetworkSpec(
         tuple(layers),
         description["input_scale"],
         description["input_shift"],
         description["metadata"],
+        description.get("time_step"),
     )
     validate_artifact(spec)
     return spec

@@ -28,10 +28,12 @@ from kerasnsoc.runtime.events import (
 from kerasnsoc.runtime.layers import (
     Concat,
     Convolutional,
+    Filter,
     FullyConnected,
     InputConvolutional,
     InputData,
     Layer,
+    Pooling,
     SeparableConvolutional,
 )
 from kerasnsoc.runtime.model import Model
@@ -49,6 +51,7 @@ __all__ = [
     "CountWindow",
     "Dense",
     "EventFormat",
+    "Filter",
     "FullyConnected",
     "InputConvolutional",
     "InputData",
@@ -60,6 +63,7 @@ __all__ = [
     "Model",
     "NsocVersion",
     "Packet",
+    "Pooling",
     "PoolingType",
     "SeparableConvolutional",
     "StreamResult",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,9 @@ from kerasnsoc.artifact.schema import FullyConnectedParameters, SpatialParameter
 from kerasnsoc.runtime.counts import connections, neuron_updates
 from kerasnsoc.runtime.layers import Layer
 from kerasnsoc_ext import Tally
+
+_lock = threading.Lock()
+"""Guards what is counted over time; the other totals are added to without it."""
 
 
 class LayerStatistics:
@@ -28,17 +32,21 @@ class LayerStatistics:
     ----------
     totals : ndarray of int64, shape (4,)
         Samples, events in, synaptic operations, events out.
+    over_time : ndarray of int64, shape (2,)
+        Passes beyond one per sample, and spikes: what only a network over time has.
     """
 
     def __init__(self, layer: Layer, nb_samples: int = 0, nb_activations: int = 0) -> None:
         self._layer = layer
         # samples, events in, synaptic operations, events out; a running model adds in place
         self.totals = np.zeros(4, np.int64)
+        self.over_time = np.zeros(2, np.int64)
         self.restart(nb_samples, nb_activations)
 
     def restart(self, nb_samples: int = 0, nb_activations: int = 0) -> None:
         """Forget what was counted, such as when the layer gets more neurons."""
         self.totals[:] = nb_samples, 0, 0, nb_activations
+        self.over_time[:] = 0
         # geometry, which a layer in a model keeps otherwise
         layer = self._layer
         self._connections = connections(layer.parameters, layer.input_dims)
@@ -52,6 +60,16 @@ class LayerStatistics:
     def nb_samples(self) -> int:
         """Samples that the layer has seen."""
         return int(self.totals[0])
+
+    @property
+    def nb_steps(self) -> int:
+        """Passes through the layer: a sample of a network over time takes one per time step."""
+        return int(self.totals[0] + self.over_time[0])
+
+    @property
+    def nb_spikes(self) -> int:
+        """Spikes of a network over time, without their sign; an output may hold several in a step."""
+        return int(self.over_time[1])
 
     @property
     def nb_activations(self) -> int:
@@ -74,28 +92,33 @@ class LayerStatistics:
 
     @property
     def possible_spikes(self) -> int:
-        """Outputs per sample."""
+        """Outputs per sample; over time, per time step."""
         return math.prod(self._layer.output_dims)
 
     @property
     def connections(self) -> int:
-        """Synaptic operations of a sample in which every input is an event."""
-        return self._connections
+        """Synaptic operations of a sample in which every input is an event.
+
+        Over time that is every input in every step, of the mean number of steps so far.
+        """
+        if self.nb_steps == self.nb_samples:
+            return self._connections
+        return round(self._connections * self.nb_steps / self.nb_samples)
 
     @property
     def neuron_updates(self) -> int:
         """Potentials computed so far, counted before pooling."""
-        return self.nb_samples * self._neuron_updates
+        return self.nb_steps * self._neuron_updates
 
     @property
     def output_sparsity(self) -> float:
         """Fraction of outputs that were zero; 0 before the first sample."""
-        return _sparsity(self.nb_activations, self.nb_samples * self.possible_spikes)
+        return _sparsity(self.nb_activations, self.nb_steps * self.possible_spikes)
 
     @property
     def input_sparsity(self) -> float:
         """Fraction of inputs that were zero; 0 before the first sample."""
-        return _sparsity(self.events_in, self.nb_samples * math.prod(self._layer.input_dims))
+        return _sparsity(self.events_in, self.nb_steps * math.prod(self._layer.input_dims))
 
     @property
     def row_sparsity(self) -> float:
@@ -169,6 +192,9 @@ class ModelStatistics:
         samples: int,
         totals_lk: npt.NDArray[np.int64],
         seconds: float,
+        *,
+        steps: int = 1,
+        spikes_l: Sequence[int] | None = None,
     ) -> None:
         """Add a batch; several threads may do so at a time.
 
@@ -180,9 +206,17 @@ class ModelStatistics:
         totals_lk : ndarray of int64, shape (layers, 3)
             Events in, synaptic operations, events out.
         seconds : float
+        steps : int
+            Of each sample.
+        spikes_l : sequence of int, optional
+            Over time: spikes that each layer sent on.
         """
         rows = [self.layers[name].totals for name in names]
         Tally(rows, self._totals, self._seconds).add(samples, totals_lk, seconds)
+        if spikes_l is not None:
+            with _lock:
+                for name, spikes in zip(names, spikes_l, strict=True):
+                    self.layers[name].over_time += samples * (steps - 1), spikes
 
     def metrics(self) -> dict[str, float]:
         """Totals of the model, see `Model.metrics`."""
