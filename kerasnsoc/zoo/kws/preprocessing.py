@@ -333,9 +333,9 @@ class AudioProcessor:
         left = max(0, len(entries) - offset)
         count = left if how_many == -1 else min(how_many, left)
         if mode == "training" and how_many != -1:
-            places = self._rng.integers(len(entries), size=count) if count else []
+            places = self._rng.integers(max(1, len(entries)), size=count)
         else:
-            places = range(offset, offset + count)
+            places = np.arange(offset, offset + count)
         features = np.zeros((count, self.model_settings["fingerprint_size"]), np.float32)
         labels = np.zeros(count, np.int64)
         for row, place in enumerate(places):
