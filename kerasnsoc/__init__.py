@@ -21,6 +21,8 @@ _ROOMS = (
     "quantization",
     "runtime",
     "spiking",
+    "training",
+    "zoo",
 )
 
 _PUBLIC = {

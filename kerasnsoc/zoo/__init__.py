@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from kerasnsoc._extras import require
+
 _PUBLIC = {
     name: module
     for module, names in {
@@ -21,6 +23,19 @@ _PUBLIC = {
         "kerasnsoc.zoo.gxnor": ("gxnor_mnist",),
         "kerasnsoc.zoo.layer_blocks": ("conv_block", "dense_block", "separable_conv_block"),
         "kerasnsoc.zoo.mobilenet": ("mobilenet_edge_imagenet", "mobilenet_imagenet"),
+        "kerasnsoc.training": (
+            "CyclicLR",
+            "Distiller",
+            "KLDistillationLoss",
+            "MinValueConstraint",
+            "add_gamma_constraint",
+            "constant_then_exponential",
+            "delete_filters",
+            "freeze_model_before",
+            "neural_layers",
+            "prune_model",
+            "smallest_filters",
+        ),
         "kerasnsoc.zoo.pointnet": ("pointnet_plus_modelnet40",),
         "kerasnsoc.zoo.vgg": ("vgg_cifar10", "vgg_imagenet", "vgg_utk_face"),
         "kerasnsoc.zoo.yolo": ("yolo_base",),
@@ -28,11 +43,15 @@ _PUBLIC = {
     for name in names
 }
 
+_WITHOUT_KERAS = ("kerasnsoc.zoo.pretrained", "kerasnsoc.zoo.registry")
+
 __all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
+        if _PUBLIC[name] not in _WITHOUT_KERAS:
+            require("keras", "train")
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

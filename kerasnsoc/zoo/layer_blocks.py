@@ -6,10 +6,6 @@ from typing import Any
 
 import keras
 
-from kerasnsoc._extras import require
-
-require("keras", "train")
-
 _POOLINGS = ("max", "avg", "global_avg", "global_max")
 _NO_DILATION = (1, (1, 1), [1, 1])
 
