@@ -9,10 +9,8 @@ _PUBLIC = {
     "AudioProcessor": "preprocessing",
     "FeatureScaler": "scaler",
     "ModelSettings": "settings",
-    "mfcc": "mfcc",
     "prepare_model_settings": "settings",
     "prepare_words_list": "settings",
-    "preprocessing": None,
     "read_wav": "wav",
     "which_set": "settings",
 }
@@ -23,10 +21,7 @@ __all__ = sorted(_PUBLIC)
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _PUBLIC[name]
-    if module is None:
-        return importlib.import_module(f"{__name__}.{name}")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasnsoc.zoo.kws.mfcc import mfcc
@@ -61,6 +61,7 @@ def test_silence_is_the_floor():
 
 
 @pytest.mark.keras
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rate=st.sampled_from([8000, 11025, 16000, 44100]),
