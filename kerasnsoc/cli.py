@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from kerasnsoc._tables import printable, render
+from kerasnsoc.zoo.commands import register as register_zoo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -279,6 +280,9 @@ def demo(
         run_demo(output, seed)
     else:
         run_demo(output, seed, epochs)
+
+
+register_zoo(app)
 
 
 def _one_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,11 @@ def run_recipe(
         started = time.monotonic()
         keras.utils.set_random_seed(seed + index)
         model = _prepared(model, task, step)
+        if model.input_shape[1:] != data.test_x.shape[1:]:
+            raise ValueError(
+                f"the recipe {task.name!r} builds a network for inputs of shape "
+                f"{model.input_shape[1:]}, but the data have {data.test_x.shape[1:]}"
+            )
         epochs = step.epochs if most_epochs is None else min(step.epochs, most_epochs)
         fit(
             model,
@@ -155,7 +161,10 @@ def _finish(
     key = f"{task.key}/{task.steps[-1].name}"
     artifact = folder / f"{key.replace('/', '_')}.h5"
     conversion = conversion_of(model, task)
-    convert(model, artifact, **conversion)
+    with warnings.catch_warnings():
+        # a softmax does not change which class wins
+        warnings.filterwarnings("ignore", "layer .* behind the last neural layer")
+        convert(model, artifact, **conversion)
     network = Model(artifact)
     frozen = freeze(model, **conversion)
     value = measure_integer(network, task, data)

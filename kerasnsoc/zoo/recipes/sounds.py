@@ -25,7 +25,7 @@ COPIES = 10
 """Of each recording in the training set: one as it is, the others varied."""
 
 EDGE_WORDS = 7
-"""Words that the network for learning on the device is trained on; the other three are new to it."""
+"""Words that the network for learning on the device knows; the other three are new to it."""
 
 
 def load_digits(path: Path | None, seed: int) -> Data:
