@@ -8,7 +8,9 @@ import zipfile
 from pathlib import Path
 
 PACKAGES = ("kerasnsoc", "kerasnsoc_ext")
-DATA = ("kerasnsoc/py.typed", "kerasnsoc_ext/py.typed", "kerasnsoc/demo/digits.npz")
+DATA = ("kerasnsoc/py.typed", "kerasnsoc_ext/py.typed", "kerasnsoc/zoo/registry.json")
+# every file of these belongs into the wheel
+FOLDERS = ("kerasnsoc/demo", "kerasnsoc/zoo/imagenet", "kerasnsoc/zoo/weights")
 DIST_INFO = {
     "METADATA",
     "RECORD",
@@ -27,7 +29,7 @@ def main(wheel: str) -> int:
         for pattern in ("*.py", "*.pyi")
         for path in Path(package).rglob(pattern)
     }
-    expected |= {*DATA, *map(str, Path("kerasnsoc/demo").glob("*.md"))}
+    expected |= {*DATA, *(str(path) for folder in FOLDERS for path in Path(folder).glob("*.*"))}
     modules = {path.stem for path in Path("kerasnsoc_ext").glob("*.pyx")}
     with zipfile.ZipFile(wheel) as archive:
         found = set(archive.namelist())
