@@ -96,6 +96,7 @@ class Distiller(keras.Model):
         self._student_tracker = keras.metrics.Mean(name="student_loss")
         self._distillation_tracker = keras.metrics.Mean(name="distillation_loss")
         self._is_training = True
+        self.built = student.built and teacher.built  # has no variables of its own
 
     def compile(
         self,

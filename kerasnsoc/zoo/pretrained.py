@@ -27,7 +27,8 @@ def ds_cnn_kws_pretrained(dataset: str = "speech_commands", *, edge: bool = Fals
     dataset : {"speech_commands", "fsdd"}
         33 words of Speech Commands, or the ten digits of the Free Spoken Digit Dataset.
     edge : bool
-        With features of 1 bit, for on-device learning.
+        With features of 1 bit, for on-device learning. The digits are then zero to six: the other
+        three are left to be learned.
 
     Raises
     ------
@@ -36,10 +37,15 @@ def ds_cnn_kws_pretrained(dataset: str = "speech_commands", *, edge: bool = Fals
     PretrainedNotAvailableError
         If there are no weights.
     """
-    names = {"speech_commands": "speech_commands33", "fsdd": "fsdd10"}
-    if dataset not in names:
-        raise ValueError(f"dataset is {dataset!r}, but it must be one of {list(names)}")
-    return load_pretrained(f"ds_cnn_kws/{names[dataset]}/8-4-4{'-1' if edge else ''}")
+    bits = "8-4-4-1" if edge else "8-4-4"
+    digits = "fsdd7" if edge else "fsdd10"
+    return load_pretrained(
+        _choice(
+            dataset,
+            speech_commands=f"ds_cnn_kws/speech_commands33/{bits}",
+            fsdd=f"ds_cnn_kws/{digits}/{bits}",
+        )
+    )
 
 
 def gxnor_mnist_pretrained() -> Any:

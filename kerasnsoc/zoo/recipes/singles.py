@@ -38,7 +38,8 @@ def train_file(
     """Train the model of a file and save it, with the results as JSON beside.
 
     The state after each epoch lies in ``<save_path>.backup``: the same call goes on after an
-    interruption. A backup of another call is removed.
+    interruption. A backup of another call is removed. A distillation goes on with the weights alone,
+    the optimizer starts anew.
 
     Parameters
     ----------
