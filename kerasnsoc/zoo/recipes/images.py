@@ -90,7 +90,7 @@ def flip_shift_cut(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray
     The border is filled by reflection, the square with the mean of the batch.
     """
     n, height, width, _ = x.shape
-    mirrored = rng.random(n) < 0.5
+    mirrored = np.less(rng.random(n), 0.5)
     x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
     padded = np.pad(x, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
     top, left = rng.integers(0, 9, (2, n))
@@ -100,7 +100,7 @@ def flip_shift_cut(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray
     y0, x0 = rng.integers(-4, height - 3, n), rng.integers(-4, width - 3, n)
     in_rows = np.abs(np.arange(height) - y0[:, None] - 3.5) < 4
     in_columns = np.abs(np.arange(width) - x0[:, None] - 3.5) < 4
-    blank = in_rows[:, :, None] & in_columns[:, None, :]
+    blank = np.logical_and(in_rows[:, :, None], in_columns[:, None, :])
     moved[blank] = x.mean(axis=(0, 1, 2)).astype(x.dtype)
     return moved
 

@@ -38,8 +38,8 @@ def train_file(
     """Train the model of a file and save it, with the results as JSON beside.
 
     The state after each epoch lies in ``<save_path>.backup``: the same call goes on after an
-    interruption. A backup of another call is removed. A distillation goes on with the weights alone,
-    the optimizer starts anew.
+    interruption. A backup of another call is removed. A distillation goes on with the weights
+    alone, its optimizer starts anew.
 
     Parameters
     ----------
@@ -64,6 +64,7 @@ def train_file(
         The content of ``<save_path>.json``.
     """
     model = load_quantized_model(model_path, compile=False)
+    learned = [layer.trainable for layer in model.layers]
     if freeze_before is not None:
         freeze_model_before(model, freeze_before)
     schedule = task.train if action == "train" else task.tune
@@ -96,7 +97,8 @@ def train_file(
         teacher=None if teacher is None else load_quantized_model(teacher, compile=False),
         echo=echo,
     )
-    model.trainable = True
+    for layer, trainable in zip(model.layers, learned, strict=True):
+        layer.trainable = trainable
     value = measure(model, task, data)
     model.save(save_path)
     result = {
