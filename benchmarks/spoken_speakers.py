@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 import kerasnsoc as ns
-from kerasnsoc.zoo.kws.spoken_digits import WORDS, SpokenDigits, load_spoken_digits
+from kerasnsoc.zoo.kws.spoken_digits import SpokenDigits, load_spoken_digits
 from kerasnsoc.zoo.recipes.fitting import fit, measure, measure_integer
 from kerasnsoc.zoo.recipes.sounds import KWS, split
 from kerasnsoc.zoo.recipes.task import Schedule
@@ -28,7 +28,7 @@ def without(digits: SpokenDigits, speaker: str, seed: int) -> dict[str, float]:
     """Accuracies on one speaker after training on the others."""
     started = time.monotonic()
     is_test = digits.speakers == speaker
-    data = split(digits, ~is_test, is_test, seed, WORDS, f"all takes of {speaker}")
+    data = split(digits, ~is_test, is_test, seed, f"all takes of {speaker}")
     keras.utils.set_random_seed(seed)
     model = KWS.build()
     result: dict[str, float] = {}

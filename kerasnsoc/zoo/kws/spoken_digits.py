@@ -186,6 +186,57 @@ def varied(sound: Samples, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     return samples
 
 
+def invented_words(
+    digits: SpokenDigits, chosen: npt.NDArray[np.integer], seed: int = 0
+) -> tuple[list[Samples], npt.NDArray[np.int64], tuple[str, ...]]:
+    """Recordings and as many more of words that nobody says, to train features on.
+
+    Each word backwards, and the beginnings of words with the ends of others, spoken by one speaker:
+    a network that tells these apart as well has features for words that it does not know.
+
+    Parameters
+    ----------
+    digits : SpokenDigits
+    chosen : ndarray of int
+        Recordings to begin with, all those of the words 0 to some number.
+    seed : int
+        Of the choice which recordings are joined.
+
+    Returns
+    -------
+    sounds : list of ndarray of float32
+        The chosen ones, then the invented ones.
+    labels : ndarray of int64
+        The chosen ones keep theirs.
+    names : tuple of str
+        Of all labels.
+    """
+    rng = np.random.default_rng(seed)
+    count = int(digits.labels[chosen].max()) + 1
+    sounds = [digits.sounds[i] for i in chosen]
+    labels = digits.labels[chosen].tolist()
+    names = list(WORDS[:count])
+    sounds += [sound[::-1] for sound in sounds]
+    labels += [count + label for label in labels]
+    names += [f"{word} backwards" for word in names]
+    for first in range(count):
+        for second in ((first + 1) % count, (first + 3) % count):
+            for index in chosen[digits.labels[chosen] == first]:
+                mate = (digits.labels[chosen] == second) & (
+                    digits.speakers[chosen] == digits.speakers[index]
+                )
+                if not mate.any():
+                    continue
+                ending = digits.sounds[rng.choice(chosen[mate])]
+                beginning = digits.sounds[index]
+                sounds.append(
+                    np.concatenate([beginning[: len(beginning) // 2], ending[len(ending) // 2 :]])
+                )
+                labels.append(len(names))
+            names.append(f"{WORDS[first]}-{WORDS[second]}")
+    return sounds, np.array(labels, np.int64), tuple(names)
+
+
 def varied_features(sounds: Sequence[Samples], copies: int, seed: int = 0) -> Samples:
     """Features of several copies of each sound for training.
 
