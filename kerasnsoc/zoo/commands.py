@@ -314,3 +314,5 @@ def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) 
 
 def _quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # the exact forward that conversion is compared with needs float64; training stays in float32
+    os.environ.setdefault("JAX_ENABLE_X64", "1")
