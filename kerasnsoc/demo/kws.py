@@ -108,9 +108,7 @@ def run_kws_demo(
     if not words:
         echo(f"no word in {seconds:.1f} s of sound")
         return SpokenWords([], seconds, [], {})
-    # once more in one batch: the counts of all words together
-    model.forward(np.stack([word.image for word in words]))
-    layers = _layers(model, len(words))
+    layers = _layers(model)
     columns = ["layer", "events in", "events out", "synaptic ops", "dense ops"]
     rows = [
         [
@@ -141,13 +139,13 @@ def _line(word: Word) -> str:
     return f"{word.start_s:6.2f} to {word.end_s:5.2f} s  {word.label:6}  {word.probability:4.0%}"
 
 
-def _layers(model: Any, count: int) -> list[dict[str, Any]]:
+def _layers(model: Any) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "events_in": s.events_in / count,
-            "events_out": s.nb_activations / count,
-            "synaptic_ops": s.synaptic_ops / count,
+            "events_in": s.events_in / s.nb_samples,
+            "events_out": s.nb_activations / s.nb_samples,
+            "synaptic_ops": s.synaptic_ops / s.nb_samples,
             "dense_ops": int(s.connections),
         }
         for name, s in model.get_statistics().items()
