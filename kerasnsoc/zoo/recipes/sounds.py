@@ -26,7 +26,7 @@ from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
 COPIES = 10
 """Of each recording in the training set: one as it is, the others varied."""
 
-EDGE_COPIES = 4
+EDGE_COPIES = 2
 EDGE_WORDS = 7
 """Words that the network for learning on the device knows; the other three are new to it."""
 
@@ -143,8 +143,7 @@ KWS_EDGE = replace(
     load=load_first_digits,
     build=_edge_network,
     steps=(
-        Step(8, 3e-3),
-        Step(3, 1.5e-3, (8, 4, 4)),
-        Step(6, 1.5e-3, (8, 4, 4), ("separable_6_relu", 1)),
+        Step(6, 3e-3),
+        Step(5, 1.5e-3, (8, 4, 4), ("separable_6_relu", 1)),
     ),
 )

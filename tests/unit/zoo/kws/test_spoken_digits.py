@@ -8,7 +8,9 @@ import pytest
 from kerasnsoc.runtime import FullyConnected, InputData, Model
 from kerasnsoc.zoo.kws.scaler import FeatureScaler
 from kerasnsoc.zoo.kws.spoken_digits import (
+    SpokenDigits,
     features_of,
+    invented_words,
     load_spoken_digits,
     prepared,
     varied_features,
@@ -135,3 +137,27 @@ def test_bad_streams_are_refused():
         spotter(threshold_db=0)
     with pytest.raises(ValueError, match="2 classes, but 1 labels"):
         WordSpotter(spotter()._model, spotter()._scaler, ["on"])
+
+
+def test_invented_words_are_backwards_or_of_two_halves():
+    rng = np.random.default_rng(0)
+    sounds = tuple(rng.uniform(-1, 1, 100 + 10 * k).astype(np.float32) for k in range(12))
+    digits = SpokenDigits(
+        sounds,
+        np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]),
+        np.array(["ann", "bob"] * 6),
+        np.zeros(12, bool),
+    )
+    chosen = np.arange(10)  # five words
+    found, labels, names = invented_words(digits, chosen, seed=1)
+    assert names[:5] == ("zero", "one", "two", "three", "four")
+    assert names[5] == "zero backwards"
+    assert names[10:12] == ("zero-one", "zero-three")
+    assert len(names) == 20
+    assert np.bincount(labels).tolist() == [2] * 20
+    assert len(found) == 40
+    np.testing.assert_array_equal(found[10], sounds[0][::-1])
+    spliced = found[20]  # by ann, from zero to one
+    np.testing.assert_array_equal(spliced, np.concatenate([sounds[0][:50], sounds[2][60:]]))
+    again, _, _ = invented_words(digits, chosen, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
