@@ -29,11 +29,6 @@ MODELS = [
         {"input_shape": (64, 32, 1), "alpha": 0.1, "classes": 1, "use_stride2": True},
         CENTRED,
     ),
-    (
-        "mobilenet_imagenet",
-        {"input_shape": (32, 32, 3), "alpha": 0.1, "include_top": False, "pooling": "avg"},
-        CENTRED,
-    ),
     ("ds_cnn_cifar10", {"input_shape": (16, 16, 3), "alpha": 0.1}, UNIT),
     ("ds_cnn_kws", {"classes": 4}, UNIT),
     ("ds_cnn_kws", {"include_top": False}, UNIT),

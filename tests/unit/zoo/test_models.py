@@ -96,6 +96,30 @@ def multiplications(model):
     return count
 
 
+SEPARABLES = [f"separable_{i}" for i in range(1, 15)]
+
+LAYERS = {
+    "mobilenet_imagenet": ["conv_0", *SEPARABLES],
+    "ds_cnn_cifar10": ["conv_0", *SEPARABLES[:10]],
+    "ds_cnn_kws": ["conv_0", *SEPARABLES[:6], "dense_7"],
+    "vgg_cifar10": [*(f"conv_{i}" for i in range(7)), "dense_7", "dense_8"],
+    "vgg_imagenet": [
+        *("block1_conv1", "block2_conv1", "block3_conv1", "block3_conv2", "block4_conv1"),
+        *("block4_conv2", "block5_conv1", "block5_conv2", "fc1", "fc2", "predictions"),
+    ],
+    "vgg_utk_face": [*(f"conv_{i}" for i in range(5)), "dense_1", "dense_2"],
+    "yolo_base": ["conv_0", *SEPARABLES[:13], "1conv", "2conv", "3conv", "detection_layer"],
+    "convtiny_dvs_gesture": [*(f"conv_0{i}" for i in range(1, 6)), "spiking_layer", "dense"],
+    "convtiny_dvs_handy": [*(f"conv_{i}" for i in range(6)), "spiking_layer", "dense"],
+    "convtiny_cwru": ["conv_1", "conv_2", "separable_1", "predictions"],
+    "pointnet_plus_modelnet40": [
+        *("block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1"),
+        *("block3_conv2", "block4_conv1", "block5_conv1", "fc1", "fc2", "dense"),
+    ],
+    "gxnor_mnist": ["block1_conv1", "block2_conv1", "fc1", "predictions"],
+}
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "total", "trainable", "folded", "millions"),
     COUNTS,
@@ -111,6 +135,9 @@ def test_counts(function, arguments, total, trainable, folded, millions):
     if millions is not None:
         # the published figures are rounded to one or two decimals
         assert multiplications(model) / 1e6 == pytest.approx(millions, abs=0.06)
+    names = [layer.name for layer in neural_layers(model)]
+    assert names == LAYERS[function][: len(names)]
+    assert len(names) == len(LAYERS[function]) or not arguments.get("include_top", True)
     assert not any("/" in layer.name for layer in model.layers)
     assert not model.compiled
 
@@ -177,43 +204,6 @@ def test_point_clouds_fold_into_images():
         assert model.input_shape[1:] == (*shape, 3)
         found = [x for x in model.layers if isinstance(x, keras.layers.MaxPooling2D)]
         assert len(found) == poolings[points]
-
-
-SEPARABLES = [f"separable_{i}" for i in range(1, 15)]
-
-LAYERS = {
-    "mobilenet_imagenet": ["conv_0", *SEPARABLES],
-    "ds_cnn_cifar10": ["conv_0", *SEPARABLES[:10]],
-    "ds_cnn_kws": ["conv_0", *SEPARABLES[:6], "dense_7"],
-    "vgg_cifar10": [*(f"conv_{i}" for i in range(7)), "dense_7", "dense_8"],
-    "vgg_imagenet": [
-        *("block1_conv1", "block2_conv1", "block3_conv1", "block3_conv2", "block4_conv1"),
-        *("block4_conv2", "block5_conv1", "block5_conv2", "fc1", "fc2", "predictions"),
-    ],
-    "vgg_utk_face": [*(f"conv_{i}" for i in range(5)), "dense_1", "dense_2"],
-    "yolo_base": ["conv_0", *SEPARABLES[:13], "1conv", "2conv", "3conv", "detection_layer"],
-    "convtiny_dvs_gesture": [*(f"conv_0{i}" for i in range(1, 6)), "spiking_layer", "dense"],
-    "convtiny_dvs_handy": [*(f"conv_{i}" for i in range(6)), "spiking_layer", "dense"],
-    "convtiny_cwru": ["conv_1", "conv_2", "separable_1", "predictions"],
-    "pointnet_plus_modelnet40": [
-        *("block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1"),
-        *("block3_conv2", "block4_conv1", "block5_conv1", "fc1", "fc2", "dense"),
-    ],
-    "gxnor_mnist": ["block1_conv1", "block2_conv1", "fc1", "predictions"],
-}
-
-
-SMALL = {
-    "mobilenet_imagenet": {"input_shape": (32, 32, 3), "alpha": 0.1, "classes": 3},
-    "vgg_imagenet": {"input_shape": (32, 32, 3), "classes": 2},
-    "yolo_base": {"input_shape": (32, 32, 3), "alpha": 0.1},
-}
-
-
-@pytest.mark.parametrize("function", sorted(LAYERS))
-def test_names_of_the_neural_layers(function):
-    model = getattr(zoo, function)(**SMALL.get(function, {}))
-    assert [layer.name for layer in neural_layers(model)] == LAYERS[function]
 
 
 def test_the_whole_chain_of_one_model():
