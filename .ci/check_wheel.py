@@ -8,7 +8,12 @@ import zipfile
 from pathlib import Path
 
 PACKAGES = ("kerasnsoc", "kerasnsoc_ext")
-DATA = ("kerasnsoc/py.typed", "kerasnsoc_ext/py.typed", "kerasnsoc/zoo/registry.json")
+DATA = (
+    "kerasnsoc/py.typed",
+    "kerasnsoc_ext/py.typed",
+    "kerasnsoc/reports/page.html",
+    "kerasnsoc/zoo/registry.json",
+)
 # every file of these belongs into the wheel
 FOLDERS = ("kerasnsoc/demo", "kerasnsoc/zoo/imagenet", "kerasnsoc/zoo/weights")
 DIST_INFO = {
@@ -30,6 +35,7 @@ def main(wheel: str) -> int:
         for path in Path(package).rglob(pattern)
     }
     expected |= {*DATA, *(str(path) for folder in FOLDERS for path in Path(folder).glob("*.*"))}
+    expected |= {str(path) for path in Path("kerasnsoc/embedded/engine").iterdir()}
     modules = {path.stem for path in Path("kerasnsoc_ext").glob("*.pyx")}
     with zipfile.ZipFile(wheel) as archive:
         found = set(archive.namelist())

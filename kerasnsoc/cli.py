@@ -235,6 +235,60 @@ def verify(file: File, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def report(
+    file: File,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.html", help="The page to write.")
+    ] = Path("report.html"),
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--inputs", metavar="INPUT.npy", help="A batch to run, as for `run`."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="L.npy", help="True classes of the batch.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page on a network."""
+    from kerasnsoc.reports import report as make_report
+
+    batch = expected = None
+    if inputs is not None:
+        _, batch = _open(file, inputs)
+        if labels is not None:
+            expected = _read_labels(labels, len(batch))
+    elif labels is not None:
+        raise typer.BadParameter("--labels needs --inputs")
+    found = make_report(file, batch, expected)
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        found.save(output)
+        typer.echo(f"written: {printable(str(output))} ({output.stat().st_size:,} bytes)")
+
+
+@app.command("export-c")
+def export_c(
+    file: File,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the C files.")],
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--inputs", metavar="INPUT.npy", help="Samples of the self-test."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a network as portable C99."""
+    from kerasnsoc.embedded import export_c as export
+
+    samples = None if inputs is None else _read_array(inputs)
+    report = export(file, folder, samples=samples)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        typer.echo(f"{report}\nnow: make -C {printable(str(folder))} test")
+
+
+@app.command()
 def doctor(
     as_json: AsJson = False,
     kernels: Annotated[

@@ -302,6 +302,10 @@ cdef class Network:
         self._check_op(op)
         return self._ops[op].packed.kind != KNSOC_PACKED_NOT
 
+    def held(self):
+        """What the ops read, per op: arrays as they were given, and records of packed ones."""
+        return [list(held) for held in self._alive]
+
     @property
     def largest_input(self):
         """Largest value of the network's input."""

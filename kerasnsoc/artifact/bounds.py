@@ -217,11 +217,39 @@ def _separable(
     return low, high, (int(low_c.min()), int(high_c.max()))
 
 
+def _dot(low_c: _Sums, high_c: _Sums, weights_cn: npt.NDArray[Any]) -> tuple[_Sums, _Sums]:
+    """Smallest and largest ``x @ weights_cn`` for ``low_c <= x <= high_c``, exactly.
+
+    Both limits have the sign of their name. Floats hold integers up to a bound exactly, in any
+    order of adding; their products run through BLAS, those of integers do not.
+    """
+    # float64 may round this sum a little, which the factor above the largest weight covers
+    reach = 128.0 * float((high_c - low_c).sum(dtype=np.float64))
+    for dtype, exact_up_to in ((np.float32, 2.0**24), (np.float64, 2.0**53)):
+        if reach <= exact_up_to:
+            return _dot_in_floats(low_c, high_c, weights_cn, dtype)
+    return _dot_in_limbs(low_c, high_c, weights_cn)
+
+
+def _dot_in_floats(
+    low_c: _Sums, high_c: _Sums, weights_cn: npt.NDArray[Any], dtype: type[np.floating[Any]]
+) -> tuple[_Sums, _Sums]:
+    """Twice the limits are ``(low + high) @ w - (high - low) @ |w|``, and the same with a plus."""
+    middle_c, width_c = (low_c + high_c).astype(dtype), (high_c - low_c).astype(dtype)
+    middle_n = np.zeros(weights_cn.shape[1], np.int64)
+    width_n = np.zeros(weights_cn.shape[1], np.int64)
+    for rows in _blocks(weights_cn):
+        block = weights_cn[rows].astype(dtype)
+        middle_n += (middle_c[rows] @ block).astype(np.int64)
+        width_n += (width_c[rows] @ np.abs(block, out=block)).astype(np.int64)
+    return (middle_n - width_n) // 2, (middle_n + width_n) // 2
+
+
 _LIMB = 1 << 24
 
 
-def _dot(low_c: _Sums, high_c: _Sums, weights_cn: npt.NDArray[Any]) -> tuple[_Sums, _Sums]:
-    """Smallest and largest ``x @ weights_cn`` for ``low_c <= x <= high_c``, exactly.
+def _dot_in_limbs(low_c: _Sums, high_c: _Sums, weights_cn: npt.NDArray[Any]) -> tuple[_Sums, _Sums]:
+    """For sums that no float holds.
 
     The factors are cut into two limbs. A depthwise sum stays below 2**7 * 2**31 * 2**8 = 2**46, so
     that either limb is below 2**24; times 2**7, summed over at most 2**20 channels, that is 2**51.

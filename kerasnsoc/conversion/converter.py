@@ -297,8 +297,8 @@ def _common_staircase(block: Block, stairs: dict[str, Staircase | None]) -> Stai
     if None in found or len(alike) != 1:
         raise RuntimeError(
             f"layer {block.name!r} joins {list(block.inbounds)}, whose activations differ in bits "
-            f"or step height: {sorted((b, float(g)) for b, g in alike)}. Give the producers the "
-            f"same quantized activation."
+            f"or step height: {sorted((b, float(g)) for b, g in alike)}. Give them the same bits "
+            f"with quantize_layer, and the same step with equalize_steps."
         )
     return next(s for s in found if s is not None)
 

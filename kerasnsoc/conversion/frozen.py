@@ -262,7 +262,7 @@ class FrozenSeparableConv2D(_FrozenSpatial):
         sums = ops.depthwise_conv(
             codes, self.depthwise_kernel, self.strides, self.padding, data_format="channels_last"
         )
-        return ops.matmul(ops.round(sums), self.pointwise_kernel)
+        return _product(ops.round(sums), self.pointwise_kernel)
 
 
 @keras.saving.register_keras_serializable(package="kerasnsoc")
@@ -281,10 +281,18 @@ class FrozenDense(FrozenBlock):
         self.kernel = self.add_constant("kernel", (self.inputs, self.neurons))
 
     def integrate(self, codes: Any) -> Any:
-        return ops.matmul(ops.reshape(codes, (-1, self.inputs)), self.kernel)
+        return _product(ops.reshape(codes, (-1, self.inputs)), self.kernel)
 
     def output_tail(self, input_shape: Any) -> tuple[int, ...]:
         return (self.neurons,)
+
+
+def _product(values: Any, kernel: Any) -> Any:
+    """Sums over the last axis.
+
+    Not `ops.matmul`, which on PyTorch (Keras 3.15) makes float32 of float64.
+    """
+    return ops.einsum("...i,ij->...j", values, kernel)
 
 
 def _length(length: int, size: int, stride: int, padding: str) -> int:

@@ -104,7 +104,7 @@ def compare(
         The runtime model, or the artifact to load.
     inputs : ndarray of integers
         As the runtime takes them: images ``(n, height, width, channels)``, events ``(n, width,
-        height, channels)``.
+        height, channels)`` or ``(n, channels)``.
     batch_size : int
         Samples that are held at once.
 
@@ -114,9 +114,13 @@ def compare(
 
     Raises
     ------
+    TypeError
+        If the model or the artifact is something else.
     ValueError
         If the two networks do not have the same layers, or the inputs do not fit.
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model is a {type(model).__name__}, but must be a Keras model")
     if len(inputs) == 0:
         raise ValueError("there are no inputs to compare on: pass at least one sample")
     runtime = _opened(artifact)
@@ -149,7 +153,7 @@ def compare(
         values: npt.NDArray[Any] = batch.astype(np.float64)
         if not rescaled:
             values = (values - spec.input_shift) / spec.input_scale
-        if not is_image:
+        if not is_image and values.ndim == 4:  # vectors may come as (n, features)
             values = values.transpose(0, 2, 1, 3)
         values = values.astype(np.float32).reshape(len(batch), *model.input_shape[1:])
         # plain calls run operation by operation: no compiler reorders the last layer's float64
@@ -222,6 +226,11 @@ def _opened(artifact: Model | str | os.PathLike[str] | bytes) -> Model:
         return Model.from_spec(artifact.to_spec())  # a copy: comparing counts no events
     if isinstance(artifact, bytes):
         return Model(serialized_buffer=artifact)
+    if not isinstance(artifact, str | os.PathLike):
+        raise TypeError(
+            f"artifact is a {type(artifact).__name__}, but must be a Model of the runtime, or an "
+            f"artifact as path or bytes"
+        )
     return Model(os.fspath(artifact))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasnsoc.artifact.geometry import window
+from kerasnsoc.artifact.schema import ConvolutionMode
 from kerasnsoc.quantization import (
     QuantizedActivation,
     QuantizedConv2D,
@@ -35,6 +37,22 @@ RELU_NAMES = ("relu", "relu6")
 FINAL = (layers.Activation, layers.Softmax)
 POOLING = (layers.MaxPooling2D, layers.GlobalAveragePooling2D)
 NEUTRAL = (layers.Dropout, layers.Flatten, layers.Reshape)
+
+
+_KNOWN_LAYERS = (
+    "Use (Quantized)Conv2D, SeparableConv2D, Dense, MaxPooling2D, GlobalAveragePooling2D, "
+    "BatchNormalization, ReLU, Dropout, Flatten, Reshape or Concatenate."
+)
+_TRAINING_ONLY = "It acts in training only: build the model without it, and load the weights."
+_INSTEAD = {
+    "AveragePooling2D": "Use a convolution with strides, MaxPooling2D or GlobalAveragePooling2D.",
+    "ZeroPadding2D": "Use padding='same' in the convolution behind it.",
+    **dict.fromkeys(("LeakyReLU", "PReLU", "ELU"), "Use ReLU, and train again."),
+    **dict.fromkeys(
+        ("GaussianNoise", "GaussianDropout", "AlphaDropout", "SpatialDropout2D"), _TRAINING_ONLY
+    ),
+}
+"""What to do about layers that are often met, by class name."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,7 @@ class Checker:
         self.nodes = graph.nodes
         self.input_is_sparse = input_is_sparse
         self.found: list[Finding] = []
+        self.padded_by: dict[str, tuple[str, str]] = {}  # by neural layer: padding, and whose
         self.followers: dict[Node, list[Node]] = {node: [] for node in self.nodes}
         for node in self.nodes:
             for parent in node.inputs:
@@ -153,8 +172,7 @@ class Checker:
             "layer",
             node,
             f"{type(layer).__name__} layers cannot run on integers.",
-            "Use (Quantized)Conv2D, SeparableConv2D, Dense, MaxPooling2D, GlobalAveragePooling2D, "
-            "BatchNormalization, ReLU, Dropout, Flatten, Reshape or Concatenate.",
+            _INSTEAD.get(type(layer).__name__, _KNOWN_LAYERS),
         )
         block = before[0] if before else _Block()
         # it may stand in for an activation: one finding for one cause
@@ -224,6 +242,9 @@ class Checker:
         if isinstance(layer, layers.Dense):
             self.dense(node)
         self.arguments(node)
+        # A pair becomes one layer, whose windows are those of the depthwise convolution.
+        windows = node.inputs[0].source if self.ends_pair(node) else layer
+        self.padded_by[layer.name] = getattr(windows, "padding", "valid"), windows.name
         return _Block(neural=layer)
 
     def arguments(self, node: Node) -> None:
@@ -347,14 +368,15 @@ class Checker:
                 "Remove one, or put a convolution between.",
             )
         if isinstance(layer, layers.MaxPooling2D):
-            if layer.padding != block.neural.padding:
+            padding, name = self.padded_by[block.neural.name]
+            if layer.padding != padding and not _pads_nothing(node):
                 self.add(
                     "pooling",
                     node,
-                    f"its padding is {layer.padding!r}, but that of its convolution "
-                    f"{block.neural.name!r} "
-                    f"is {block.neural.padding!r}.",
-                    f"Use padding={block.neural.padding!r} for both.",
+                    f"its padding is {layer.padding!r}, but that of its convolution {name!r} is "
+                    f"{padding!r}, and over a map of {tuple(node.inputs[0].shape[1:3])} the two "
+                    f"differ.",
+                    f"Use padding={padding!r} for both.",
                 )
         elif block.activation is not None:
             self.add(
@@ -376,7 +398,7 @@ class Checker:
             )
         if block.neural is None:
             self.add("block", node, "an activation must follow a neural layer.", "Remove it.")
-        elif block.activation is not None:
+        elif _is_activation(block.activation):
             self.add(
                 "block",
                 node,
@@ -409,18 +431,23 @@ class Checker:
                 "Put the activations in front of the Concatenate.",
             )
         elif self.is_quantized:
-            alike = {
-                (e.bitwidth, float(e.step_height))
-                for e in ends
-                if isinstance(e, QuantizedActivation)
-            }
-            if len(alike) > 1:
+            quantized = [e for e in ends if isinstance(e, QuantizedActivation)]
+            bits = {e.name: e.bitwidth for e in quantized}
+            steps = {e.name: float(e.step_height) for e in quantized}
+            if len(set(bits.values())) > 1:
                 self.add(
                     "concatenate",
                     node,
-                    f"its inputs differ in bits or step height: {sorted(alike)}.",
-                    "Give the producers activations of the same kind and bit width. Learned steps "
-                    "drift apart: fine-tune with trainable=False on these activations.",
+                    f"the activations in front of it have different bits: {bits}.",
+                    "Give them the same bits with quantize_layer(model, name, bitwidth).",
+                )
+            elif len(set(steps.values())) > 1:
+                self.add(
+                    "concatenate",
+                    node,
+                    f"the activations in front of it have different steps: {steps}.",
+                    "Call model = equalize_steps(model), before fine-tuning or after it; learned "
+                    "steps drift apart.",
                 )
         return _Block(activation=layer)
 
@@ -509,6 +536,18 @@ class Checker:
             f"pooling and activation.",
             f"Give each branch a convolution of its own in place of {node.name!r}.",
         )
+
+
+def _pads_nothing(node: Node) -> bool:
+    """Whether a pooling has the same windows with both paddings, since they just fill the map."""
+    layer, map_hw = node.source, node.inputs[0].shape[1:3]
+    for length, size, stride in zip(map_hw, layer.pool_size, layer.strides, strict=True):
+        if length is None or length < size:
+            return False
+        valid, same = (window(length, size, stride, ConvolutionMode(p)) for p in ("valid", "same"))
+        if valid != same:
+            return False
+    return True
 
 
 def _is_activation(layer: Any) -> bool:

@@ -160,6 +160,7 @@ def model_hardware_incompatibilities(
 ) -> list[str]:
     """What keeps a model from running on a chip.
 
+    A convolution in another mode than Same is reported if its windows would be others in that mode.
     Where two published values exist, the stricter, newer one counts and the message mentions the
     other. The software runtime has none of these limits.
 
@@ -203,11 +204,13 @@ def create_from_model(
     """A new model with the same outputs that fits a chip better, though maybe not wholly.
 
     A max-pooled layer that is last or feeds a fully connected one gets an identity 1x1 convolution
-    behind it. Unsupported pooling windows, kernels and strides are left as they are;
-    `model_hardware_incompatibilities` reports them. For ``v1``, whose chips take no images, an
-    `InputConvolutional` becomes an `InputData` and a `Convolutional` if `input_bits` says that
-    images fit into 4 bits and the padding is zero: the new model then takes events
-    (n, width, height, channels) instead of images (n, height, width, channels).
+    behind it. A convolution whose windows are the same in mode Same, such as a 1x1 convolution in
+    mode Valid, gets this mode; it is no incompatibility either. Unsupported pooling windows,
+    kernels and strides are left as they are; `model_hardware_incompatibilities` reports them. For
+    ``v1``, whose chips take no images, an `InputConvolutional` becomes an `InputData` and a
+    `Convolutional` if `input_bits` says that images fit into 4 bits and the padding is zero: the
+    new model then takes events (n, width, height, channels) instead of images (n, height, width,
+    channels).
 
     Parameters
     ----------
@@ -236,7 +239,7 @@ def create_from_model(
         raise TypeError(f"input_bits is {input_bits!r}, but must be an integer")
     if not 1 <= input_bits <= 8:
         raise ValueError(f"input_bits is {input_bits}, but must be 1 to 8")
-    spec = model.to_spec()
+    spec = _with_same_modes(model.to_spec(), model)
     if version is NsocVersion.v1 and input_bits <= 4:
         spec = _with_split_input(spec, int(input_bits))
     # only the last layer of a chip learns: nothing is put behind one that does
@@ -323,7 +326,7 @@ def _convolution_reasons(
         kernel = (p.kernel_width, p.kernel_height)
         if kernel != (3, 3):
             yield f"stride of 2x2 with a kernel of {_by(kernel)}, allowed is 3x3"
-    if p.convolution_mode is not ConvolutionMode.Same:
+    if p.convolution_mode is not ConvolutionMode.Same and not _is_same_as_same(p, layer.input_dims):
         yield f"convolution mode {p.convolution_mode.name}, allowed is Same"
     geometry = spatial_geometry(p, layer.input_dims[:2])
     if p.pooling_type is PoolingType.Average:
@@ -497,6 +500,31 @@ def _by(pair: tuple[int, ...]) -> str:
 def _either(values: Any) -> str:
     *most, last = map(str, values)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _is_same_as_same(p: SpatialParameters, input_dims: Dims) -> bool:
+    """Whether a layer computes exactly what it would in mode Same.
+
+    Its windows are compared one by one: where they begin, and how many there are. A 1x1 kernel of
+    stride 1 has none that reaches beyond the map in any mode; its pooling may have.
+    """
+    same = replace(p, convolution_mode=ConvolutionMode.Same)
+    return spatial_geometry(p, input_dims[:2]) == spatial_geometry(same, input_dims[:2])
+
+
+def _with_same_modes(spec: NetworkSpec, model: Model) -> NetworkSpec:
+    """Mode Same wherever it changes nothing; chips know no other behind the input."""
+    layers = []
+    for layer in spec.layers:
+        p = layer.parameters
+        if (
+            isinstance(p, ConvolutionalParameters | SeparableConvolutionalParameters)
+            and p.convolution_mode is not ConvolutionMode.Same
+            and _is_same_as_same(p, model.get_layer(layer.name).input_dims)
+        ):
+            layer = replace(layer, parameters=replace(p, convolution_mode=ConvolutionMode.Same))
+        layers.append(layer)
+    return replace(spec, layers=tuple(layers))
 
 
 def _with_split_input(spec: NetworkSpec, bits: int) -> NetworkSpec:

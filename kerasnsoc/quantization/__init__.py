@@ -17,6 +17,7 @@ from kerasnsoc.quantization.activations import (
 from kerasnsoc.quantization.analysis import QuantizationReport, analyze
 from kerasnsoc.quantization.calibration import CalibrationReport, calibrate
 from kerasnsoc.quantization.constraints import MinValueConstraint, add_gamma_constraint
+from kerasnsoc.quantization.joined import equalize_steps
 from kerasnsoc.quantization.layers import (
     QuantizedConv2D,
     QuantizedDense,
@@ -79,6 +80,7 @@ __all__ = [
     "calibrate",
     "canonicalize",
     "create_trainable_quantizer_model",
+    "equalize_steps",
     "fold_batchnorms",
     "integer_weights",
     "invert_batchnorm_pooling",

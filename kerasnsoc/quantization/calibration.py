@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +15,7 @@ from kerasnsoc.quantization import graph, neural
 from kerasnsoc.quantization.activations import QuantizedActivation, QuantizedReLU
 from kerasnsoc.quantization.analysis import layer_bits, probe, weight_errors
 from kerasnsoc.quantization.graph import Graph, Node
+from kerasnsoc.quantization.joined import Groups, joined_activations
 from kerasnsoc.quantization.progress import with_progress
 from kerasnsoc.quantization.quantizers import Quantizer
 from kerasnsoc.quantization.ranges import (
@@ -233,10 +233,6 @@ def calibrate(
     return Calibration(calibrated, CalibrationReport(ordered, len(samples)))
 
 
-Groups = Mapping[str, tuple[str, ...]]
-"""Names of activations that must have one range, by each of them."""
-
-
 class _Observations(NamedTuple):
     """Of the float model: mean output per channel of neural layers, values of activations."""
 
@@ -280,30 +276,6 @@ def _observe(
 def _channel_sums(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], int]:
     flat = values.reshape(-1, values.shape[-1])
     return flat.sum(axis=0, dtype=np.float64), len(flat)
-
-
-def joined_activations(network: Graph) -> Groups:
-    """Activations of a quantized model that must have one range, since a Concatenate joins them."""
-    groups: dict[str, set[str]] = {}
-    for node in network.nodes:
-        if not node.is_a(keras.layers.Concatenate):
-            continue
-        together: set[str] = set()
-        for name in _producers(node):
-            together |= groups.get(name, {name})
-        for name in together:
-            groups[name] = together
-    order = [node.name for node in network.nodes]
-    return {name: tuple(sorted(group, key=order.index)) for name, group in groups.items()}
-
-
-def _producers(node: Node) -> list[str]:
-    """The activations whose values come out of a node unchanged, or as the maximum of some."""
-    if node.is_a(QuantizedActivation):
-        return [node.name]
-    if neural.is_neural(node):
-        return []
-    return [name for feed in node.inputs for name in _producers(feed)]
 
 
 def _set_activations(

@@ -68,7 +68,8 @@ def check_supported(node: Node) -> None:
         if value != only:
             remedy = f"Use {argument}={only!r}"
             if argument == "activation":
-                remedy = "Leave it out and add a ReLU layer behind"
+                layer = "ReLU()" if value == "relu" else f"Activation({value!r})"
+                remedy = f"Leave it out and put a layer of its own behind, keras.layers.{layer}"
             raise RuntimeError(
                 f"Layer {node.name!r} ({node.cls.__name__}) has {argument}={value!r}, which "
                 f"quantized layers do not support. {remedy}."

@@ -450,7 +450,7 @@ def _check_bitwidths(bitwidths: Sequence[int]) -> list[int]:
 
 def _check_budget(budget: float) -> Fraction:
     try:
-        exact = Fraction(budget)
+        exact = Fraction(0 if isinstance(budget, str) else budget)  # it would read digits
     except (TypeError, ValueError, OverflowError):
         exact = Fraction(0)
     if exact <= 0:

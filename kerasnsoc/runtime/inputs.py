@@ -44,7 +44,8 @@ def as_rows(inputs: npt.NDArray[Any], first: Layer) -> npt.NDArray[np.uint8]:
     if not is_short and (inputs.ndim != 4 or inputs.shape[1:] != shape):
         axes = "(n, height, width, channels)" if is_image else "(n, width, height, channels)"
         raise ValueError(
-            f"inputs has the shape {inputs.shape}, but layer {first.name!r} takes {axes} = "
+            f"inputs has the shape {inputs.shape}{_likely_cause(inputs.shape, shape)}, but layer "
+            f"{first.name!r} takes {axes} = "
             f"(n, {', '.join(map(str, shape))})"
         )
     top = 2**first.input_bits - 1
@@ -56,3 +57,12 @@ def as_rows(inputs: npt.NDArray[Any], first: Layer) -> npt.NDArray[np.uint8]:
             f"inputs{list(index)} is {inputs[index]}, but layer {first.name!r} takes 0 to {top}"
         )
     return np.ascontiguousarray(inputs, np.uint8).reshape(len(inputs), math.prod(shape))
+
+
+def _likely_cause(found: tuple[int, ...], sample: tuple[int, int, int]) -> str:
+    """Words for the two mistakes that shapes give away."""
+    if found == sample:
+        return ", a sample without the axis of the batch (inputs[None] has it)"
+    if len(found) == 4 and found[1:] == (sample[1], sample[0], sample[2]):
+        return ", width and height exchanged (inputs.transpose(0, 2, 1, 3) mends that)"
+    return ""

@@ -104,7 +104,7 @@ class Layer:
         try:
             check_parameters(parameters)
         except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error}") from None
+            raise ValueError(f"layer {name!r}: {error}" if name else str(error)) from None
         self._parameters = parameters
         self._name = name
         self._owner: Owner | None = None
@@ -146,6 +146,11 @@ class Layer:
     def inbounds(self) -> list[Layer]:
         """Layers whose outputs this one takes."""
         return list(self._inbounds)
+
+    @property
+    def has_dims(self) -> bool:
+        """Whether the layer is, or was, in a model: only then has it dims and variables."""
+        return self._output_dims is not None
 
     @property
     def input_dims(self) -> Dims:
@@ -240,9 +245,12 @@ class Layer:
         RuntimeError
             If the layer is not in a model.
         """
-        if name not in self.get_variable_names():
+        if self._output_dims is None:
+            raise self._not_added("variables")
+        arrays = self._arrays  # of one moment
+        if name not in arrays:
             raise KeyError(self._no_variable(name))
-        return self._arrays[name].copy()
+        return arrays[name].copy()
 
     def set_variable(self, name: str, values: npt.ArrayLike) -> None:
         """Replace a variable; on an error nothing changes.
@@ -300,7 +308,8 @@ class Layer:
 
     def __repr__(self) -> str:
         dims = "not in a model" if self._output_dims is None else f"output {self._output_dims}"
-        return f"<{type(self).__name__} {self._name!r}, {dims}>"
+        name = repr(self._name) if self._name else "without a name"
+        return f"<{type(self).__name__} {name}, {dims}>"
 
     # What a model does with its layers.
 
@@ -400,8 +409,9 @@ class Layer:
         return self._input_dims
 
     def _not_added(self, what: str) -> RuntimeError:
+        which = f"layer {self._name!r}" if self._name else f"a {type(self).__name__} without a name"
         return RuntimeError(
-            f"layer {self._name!r} has no {what} yet: it is not in a model. Add it with Model.add."
+            f"{which} has no {what} yet: it is not in a model. Add it with Model.add."
         )
 
     def _no_variable(self, name: str) -> str:

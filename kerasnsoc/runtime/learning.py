@@ -498,9 +498,13 @@ def as_labels(labels: Any, samples: int) -> npt.NDArray[np.int64] | None:
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"input_labels has the dtype {array.dtype}, but must hold integers")
     if array.ndim > 1 or (array.ndim == 1 and len(array) not in (1, samples)):
+        remedy = ""
+        if array.ndim == 2 and len(array) == samples:
+            remedy = "ravel()" if array.shape[1] == 1 else "argmax(axis=1), if they are one-hot"
+            remedy = f"; pass labels.{remedy}"
         raise ValueError(
             f"input_labels has the shape {array.shape}, but must be one label for all or one for "
-            f"each of the {samples} samples"
+            f"each of the {samples} samples{remedy}"
         )
     if array.dtype == np.uint64:  # a label that no int64 holds is beyond any number of classes
         array = np.minimum(array, np.uint64(np.iinfo(np.int64).max))

@@ -106,6 +106,11 @@ class Model:
             raise ValueError(f"a model has one source, but got {' and '.join(given)}")
         if isinstance(filename, bytes | bytearray | memoryview):
             raise TypeError("filename is bytes, but must be a path; pass them as serialized_buffer")
+        if filename is not None and not isinstance(filename, str | os.PathLike):
+            raise TypeError(
+                f"filename is a {type(filename).__name__}, but must be a path; pass layers with "
+                f"Model(layers=[…])"
+            )
         self._layers: list[Layer] = []
         self._by_name: dict[str, Layer] = {}
         self._statistics = ModelStatistics()
@@ -318,7 +323,13 @@ class Model:
         """
         return self._run(inputs, form, threads)[0]
 
-    def evaluate(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def evaluate(
+        self,
+        inputs: npt.NDArray[Any],
+        *,
+        form: Form | None = None,
+        threads: int | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Run a batch and return the last layer's potentials in the units of the trained model.
 
         That is ``potential * output_scale + output_shift`` for a converted layer, otherwise
@@ -327,7 +338,8 @@ class Model:
         Parameters
         ----------
         inputs : ndarray of integers
-            As for `forward`.
+        form, threads : optional
+            All as for `forward`.
 
         Returns
         -------
@@ -348,11 +360,16 @@ class Model:
                 f"the last layer {self._layers[-1].name!r} has an activation, its potentials do "
                 f"not leave it. Use forward or predict, or build it with activations_enabled=False."
             )
-        outputs, last = self._run(inputs)
+        outputs, last = self._run(inputs, form, threads)
         return scaled(outputs, last.variables).astype(np.float32)
 
     def predict(
-        self, inputs: npt.NDArray[Any], num_classes: int | None = None
+        self,
+        inputs: npt.NDArray[Any],
+        num_classes: int | None = None,
+        *,
+        form: Form | None = None,
+        threads: int | None = None,
     ) -> npt.NDArray[np.int64]:
         """Class of each sample.
 
@@ -366,6 +383,8 @@ class Model:
             As for `forward`.
         num_classes : int, optional
             A divisor of the number of neurons, by default that number.
+        form, threads : optional
+            As for `forward`.
 
         Returns
         -------
@@ -379,7 +398,7 @@ class Model:
         """
         self._require_layers()
         group_size(self._layers[-1].name, self.output_dims[2], num_classes)  # before it runs
-        outputs, last = self._run(inputs)
+        outputs, last = self._run(inputs, form, threads)
         # another thread may have added classes since: what ran decides
         group = group_size(last.name, outputs.shape[-1], num_classes)
         if self._has_activation():
@@ -744,33 +763,53 @@ class Model:
         self._is_valid = True
 
     def _add_copies(self, layers: Sequence[Layer]) -> None:
+        if isinstance(layers, Layer):
+            raise TypeError("layers is a single layer, but must be a list of layers")
         layers = list(layers)
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers holds a {type(layer).__name__}, but must hold layers")
         copies: dict[int, Layer] = {}
         if layers and layers[0].parameters.layer_type not in INPUT_LAYER_TYPES:
-            width, height, channels = layers[0].input_dims
-            self.add(InputData(width, height, channels, layers[0].input_bits))
-        for layer in layers:
+            self._add_input_for(layers[0])
+        for position, layer in enumerate(layers):
             copy = layer.detached_copy()
             inbounds = [copies[id(s)] for s in layer.inbounds if id(s) in copies]
             if len(inbounds) < len(layer.inbounds):
                 inbounds = []
-            self.add(copy, inbounds)
+            try:
+                self.add(copy, inbounds)
+            except ValueError as error:
+                raise ValueError(f"layers[{position}]: {error}") from None
             copies[id(layer)] = copy
 
+    def _add_input_for(self, layer: Layer) -> None:
+        """Put an `InputData` in front of a layer that is to be the first one."""
+        if not layer.has_dims:
+            raise ValueError(
+                f"layers[0] is a {type(layer).__name__}, whose input is not known: it was in no "
+                f"model before. Begin with an InputData or an InputConvolutional, such as "
+                f"layers=[InputData(input_width, input_height, input_channels), …]."
+            )
+        width, height, channels = layer.input_dims
+        self.add(InputData(width, height, channels, layer.input_bits))
+
     def _add_template(self, path: str | os.PathLike[str]) -> None:
-        for entry in read_template(path):
-            inbounds = []
-            for name in entry.inbound or ():
-                if name not in self._by_name:
-                    raise ValueError(
-                        f"template {os.fspath(path)!r}: inbound {name!r} is no earlier layer; "
-                        f"there are {list(self._by_name)}"
-                    )
-                inbounds.append(self._by_name[name])
-            self.add(entry.layer, inbounds)
+        for position, entry in enumerate(read_template(path)):
+            try:
+                inbounds = [self._earlier(name) for name in entry.inbound or ()]
+                self.add(entry.layer, inbounds)
+            except ValueError as error:
+                kind = type(entry.layer).__name__
+                raise ValueError(
+                    f"template {os.fspath(path)!r}: layer {position} ({kind}): {error}"
+                ) from None
+
+    def _earlier(self, name: str) -> Layer:
+        if name not in self._by_name:
+            known = list(self._by_name)
+            raise ValueError(f"inbound {name!r} is no earlier layer; there are {known}")
+        return self._by_name[name]
 
     def _require_layers(self) -> None:
         if not self._layers:
@@ -822,7 +861,10 @@ class Model:
         variables = sum(
             values.nbytes for layer in self.to_spec().layers for values in layer.variables.values()
         )
-        return f"{variables:,} bytes of variables, {compiled.plan_nbytes:,} of buffers per thread"
+        return (
+            f"{variables:,} bytes of weights and thresholds, {compiled.packed_nbytes:,} of packed "
+            f"weights, {compiled.plan_nbytes:,} of buffers per thread"
+        )
 
     def _rows(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         self._require_layers()

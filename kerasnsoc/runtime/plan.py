@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import astuple
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, fields, is_dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -156,6 +156,10 @@ class CompiledNetwork:
             _add(self._network, layer, sources, inputs, wide)
             dims[layer.name] = output_dims(layer.parameters, inputs)
             self.synapses += connections(layer.parameters, _incoming(layer, inputs, dims))
+        own = {_place(values) for layer in spec.layers for values in layer.variables.values()}
+        # by place in memory, since several ops may share an array
+        packed = {_place(a): a.nbytes for a in _arrays_of(self._network.held()) if a.nbytes}
+        self._packed_nbytes = sum(size for place, size in packed.items() if place not in own)
         # Appending to and popping from a deque is atomic: no lock that a fork could leave locked.
         self._plans: deque[Plan] = deque()
         self._counters: deque[npt.NDArray[np.int64]] = deque()
@@ -171,6 +175,14 @@ class CompiledNetwork:
         plan = self._take_plan()
         self._plans.append(plan)
         return plan.nbytes
+
+    @property
+    def packed_nbytes(self) -> int:
+        """Size of the weights and tables as the kernels want them, without the layers' own arrays.
+
+        They are made once and shared by all threads.
+        """
+        return self._packed_nbytes
 
     def new_outputs(self, samples: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """An array for the last layer's outputs, and the same memory as one row per sample.
@@ -274,6 +286,23 @@ class CompiledNetwork:
         dtype = np.int32 if self._network.emits_potentials(op) else np.uint8
         outputs = np.empty((samples, *dims), dtype)
         return outputs, outputs.reshape(samples, dims[0] * dims[1] * dims[2])
+
+
+def _arrays_of(held: Any) -> Iterator[npt.NDArray[Any]]:
+    """All arrays in lists and records of them."""
+    if isinstance(held, list | tuple):
+        for item in held:
+            yield from _arrays_of(item)
+    elif is_dataclass(held):
+        for entry in fields(held):
+            yield from _arrays_of(getattr(held, entry.name))
+    elif hasattr(held, "nbytes"):  # an array, or a view that a kernel's module took of one
+        yield np.asarray(held)
+
+
+def _place(array: npt.NDArray[Any]) -> int:
+    place: int = array.__array_interface__["data"][0]
+    return place
 
 
 def _incoming(layer: LayerSpec, inputs: list[Dims], dims: dict[str, Dims]) -> Dims:

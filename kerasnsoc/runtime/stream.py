@@ -141,9 +141,9 @@ class _Runner:
         self._is_image = first.parameters.layer_type is LayerType.InputConvolutional
         self._method = getattr(model, method)
         # one sample is one thread's work
-        self._options: dict[str, Any] = {}
+        self._options: dict[str, Any] = {"threads": 1}
         if method == "forward":
-            self._options = {"stateful": stateful, "threads": 1}
+            self._options["stateful"] = stateful
 
     def in_layout(self, batch_nwhc: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return batch_nwhc.transpose(0, 2, 1, 3) if self._is_image else batch_nwhc

@@ -39,7 +39,8 @@ def read_template(path: str | os.PathLike[str]) -> list[TemplateLayer]:
     OSError
         If the file cannot be read.
     ValueError
-        If the file is too large, no plain YAML, or describes something else than layers.
+        If the file is too large, no plain YAML, or describes something else than layers. What is
+        wrong with a layer is told with its position, counted from 0, and its type.
 
     Notes
     -----
@@ -100,6 +101,11 @@ def _entries(document: Any) -> list[Any]:
         raise ValueError("the document must be a mapping with the single key 'layers'")
     if not isinstance(document["layers"], list):
         raise ValueError("'layers' must be a list")
+    if not document["layers"]:
+        raise ValueError(
+            "'layers' is empty; a network begins with an input layer, such as {type: InputData, "
+            "input_width: 32, input_height: 32, input_channels: 1}"
+        )
     return document["layers"]
 
 
@@ -112,27 +118,31 @@ def _read_layer(index: int, entry: Any) -> TemplateLayer:
         raise ValueError(
             f"layer {index} has the type {kind!r}, but must be one of {list(_CLASSES)}"
         )
+    where = f"layer {index} ({kind})"
     inbound = arguments.pop("inbound", None)
     if inbound is not None and not (
         isinstance(inbound, list) and all(isinstance(name, str) for name in inbound)
     ):
-        raise ValueError(f"layer {index}: inbound is {inbound!r}, but must be a list of names")
+        raise ValueError(f"{where}: inbound is {inbound!r}, but must be a list of names")
     make: Callable[..., Layer] = _CLASSES[kind]
-    known = list(inspect.signature(make).parameters)
+    known = inspect.signature(make).parameters
     for key in arguments:
         if key not in known:
-            raise ValueError(f"layer {index}: {kind} takes no {key!r}; it takes {known}")
+            raise ValueError(f"{where} takes no {key!r}; it takes {list(known)}")
+    needed = [name for name, argument in known.items() if argument.default is argument.empty]
+    missing = [name for name in needed if name not in arguments]
+    if missing:
+        raise ValueError(f"{where} lacks {' and '.join(map(repr, missing))}; it needs {needed}")
     for key, enumeration in _ENUMS.items():
         if key in arguments:
             members = enumeration.__members__
             if not isinstance(arguments[key], str) or arguments[key] not in members:
                 raise ValueError(
-                    f"layer {index}: {key} is {arguments[key]!r}, but must be one of "
-                    f"{list(members)}"
+                    f"{where}: {key} is {arguments[key]!r}, but must be one of {list(members)}"
                 )
             arguments[key] = members[arguments[key]]
     try:
         layer = make(**arguments)
-    except TypeError as error:
-        raise ValueError(f"layer {index}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
     return TemplateLayer(layer, None if inbound is None else tuple(inbound))

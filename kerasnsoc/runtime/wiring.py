@@ -63,7 +63,8 @@ def wire(
             )
         if existing.get(source.name) is not source:
             raise ValueError(
-                f"layer {name!r}: inbound layer {source.name!r} does not belong to this model"
+                f"layer {name!r}: inbound layer {source!r} does not belong to this model. Take it "
+                f"from there with get_layer."
             )
     kind = layer.parameters.layer_type
     if kind in INPUT_LAYER_TYPES:

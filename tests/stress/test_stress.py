@@ -87,3 +87,9 @@ def test_repair_restores_what_hdf5_wrote():
     _, end = blocks[-1]
     damaged = body[:end] + bytes(4) + body[end + 4 :]
     assert repaired(damaged, blocks) == body
+
+
+def test_soak():
+    found = run("soak", "--minutes", "0.05")
+    assert found["rounds"] > 0
+    assert found["problems"] == []

@@ -233,6 +233,24 @@ def huge(neurons=1, pooled=True):
     )
 
 
+@pytest.mark.parametrize("channels", [1, 7, 1500])
+@pytest.mark.parametrize("bits", [4, 12, 17, 24, 38, 44])
+def test_every_way_to_add_up_is_exact(bits, channels):
+    """Sums that float32 holds, that float64 holds, and beyond; all weights at their largest."""
+    rng = np.random.default_rng(bits)
+    high = rng.integers(2**bits - 2 ** (bits - 2), 2**bits, channels)
+    low = -rng.integers(2**bits - 2 ** (bits - 2), 2**bits, channels)
+    weights = rng.choice([-127, 126, 127, 0], (channels, 5)).astype(np.int8)
+    smallest, largest = bounds_module._dot(low, high, weights)
+    for n in range(5):
+        pairs = [
+            (int(w) * int(a), int(w) * int(b))
+            for w, a, b in zip(weights[:, n], low, high, strict=True)
+        ]
+        assert int(smallest[n]) == sum(min(pair) for pair in pairs)
+        assert int(largest[n]) == sum(max(pair) for pair in pairs)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_sum_beyond_64_bits_is_refused_not_wrapped(sign):
     dims = (2048, 2048, 64)

@@ -1,5 +1,7 @@
 """One failing model per rule of the compatibility check, and models that pass."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -31,6 +33,14 @@ def norm(gamma=1.0, **kwargs):
 
 def chain(*layers, shape=(8, 8, 1)):
     return keras.Sequential([keras.Input(shape), *layers])
+
+
+class Wider(ns.ActivationDiscreteRelu):
+    """Twice the steps."""
+
+    @property
+    def step_width(self):
+        return 2 * super().step_width
 
 
 def joined(left, right, axis=-1):
@@ -90,7 +100,7 @@ BROKEN = {
         "convolution in front",
     ),
     "pool padding": (
-        lambda: chain(conv(), kl.MaxPooling2D(padding="valid"), relu()),
+        lambda: chain(conv(), kl.MaxPooling2D(3, padding="valid"), relu()),
         "pooling",
         "padding",
     ),
@@ -171,10 +181,15 @@ BROKEN = {
         "concatenate",
         "end with an activation",
     ),
-    "concatenate of different steps": (
+    "concatenate of different bits": (
         lambda: joined(relu(4), relu(3)),
         "concatenate",
-        "bits or step",
+        "have different bits",
+    ),
+    "concatenate of different steps": (
+        lambda: joined(relu(4), Wider(4)),
+        "concatenate",
+        "have different steps",
     ),
 }
 
@@ -199,7 +214,7 @@ def test_convert_refuses_what_the_check_refuses(case):
 
 
 def test_all_findings_are_reported_at_once():
-    model = chain(conv(), kl.MaxPooling2D(padding="valid"), relu(), relu(), kl.UpSampling2D())
+    model = chain(conv(), kl.MaxPooling2D(3, padding="valid"), relu(), relu(), kl.UpSampling2D())
     rules = [finding.rule for finding in check_model_compatibility(model, report=True)]
     assert rules == ["pooling", "block", "layer"]
 
@@ -249,3 +264,20 @@ def test_weights_do_not_decide_without_batch_normalization():
     model = chain(conv(), relu())
     model.layers[0].kernel.assign(np.zeros(model.layers[0].kernel.shape))
     assert check_model_compatibility(model)
+
+
+@pytest.mark.parametrize(
+    ("layer", "remedy"),
+    [
+        (kl.AveragePooling2D(2), "MaxPooling2D or GlobalAveragePooling2D"),
+        (kl.ZeroPadding2D(), "padding='same'"),
+        (kl.LeakyReLU(), "Use ReLU"),
+        (kl.GaussianNoise(0.1), "in training only"),
+        (kl.UpSampling2D(), r"Use \(Quantized\)Conv2D"),
+    ],
+)
+def test_a_layer_that_cannot_be_converted_gives_one_finding_with_its_remedy(layer, remedy):
+    model = chain(conv(), layer, relu(), kl.Flatten(), dense())
+    (found,) = check_model_compatibility(model, report=True)
+    assert (found.rule, found.layer) == ("layer", layer.name)
+    assert re.search(remedy, found.remedy)

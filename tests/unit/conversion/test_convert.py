@@ -419,3 +419,16 @@ class TestCertificate:
                     np.testing.assert_array_equal(
                         old.variables["thresholds"], new.variables["thresholds"]
                     )
+
+
+def test_vectors_are_compared_as_forward_takes_them():
+    model = keras.Sequential([keras.Input((10,)), kl.Dense(4), kl.ReLU(), kl.Dense(2)])
+    source = ns.quantize(model, 4, 4)
+    network = ns.convert(source, input_scaling=(15, 0), input_is_sparse=True)
+    vectors = np.random.default_rng(0).integers(0, 16, (6, 10), dtype=np.uint8)
+    assert compare(source, network, vectors).differing == 0
+    assert compare(source, network, vectors[:, None, None]).differing == 0
+    with pytest.raises(TypeError, match="model is a Model, but must be a Keras model"):
+        compare(network, source, vectors)
+    with pytest.raises(TypeError, match="artifact is a Sequential, but must be a Model"):
+        compare(source, source, vectors)

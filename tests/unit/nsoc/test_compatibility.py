@@ -306,6 +306,52 @@ def test_every_violation_is_listed_in_the_order_of_the_layers():
     ]
 
 
+PLAIN = (ConvolutionMode.Valid, ConvolutionMode.Full)
+
+
+@pytest.mark.parametrize("mode", PLAIN)
+@pytest.mark.parametrize("version", BOTH)
+def test_a_1x1_convolution_has_the_same_windows_in_every_mode(mode, version):
+    same = fill(behind(convolution(1, weights_bits=2, threshold_fire_bits=2)))
+    other = behind(convolution(1, weights_bits=2, threshold_fire_bits=2, convolution_mode=mode))
+    for layer in same.layers[1:]:
+        other.get_layer(layer.name).variables["weights"] = layer.variables["weights"]
+    assert model_hardware_incompatibilities(other, version) == []
+    before = other.to_buffer()
+    made = create_from_model(other, version)
+    assert made.get_layer("c").parameters.convolution_mode is ConvolutionMode.Same
+    assert other.to_buffer() == before
+    inputs = events_for(other)
+    np.testing.assert_array_equal(made.forward(inputs), other.forward(inputs))
+    np.testing.assert_array_equal(made.forward(inputs), same.forward(inputs))
+    assert made.to_buffer() == create_from_model(same, version).to_buffer()
+
+
+@pytest.mark.parametrize("mode", PLAIN)
+@pytest.mark.parametrize(
+    ("kernel", "arguments", "dims", "is_same"),
+    [
+        (1, {"stride_x": 2, "stride_y": 2}, (16, 15), True),
+        (1, pooled(2), (16, 16), True),
+        (1, pooled(2), (16, 15), False),  # Same pools the odd row, too
+        (1, pooled(3), (15, 15), True),
+        (1, pooled(3, 2), (15, 15), False),
+        (1, GLOBAL, (9, 7), True),
+        (3, {}, (16, 16), False),
+    ],
+)
+def test_other_modes_count_as_same_where_the_windows_agree(kernel, arguments, dims, is_same, mode):
+    layer = convolution(kernel, convolution_mode=mode, **arguments)
+    model = fill(behind(layer, dims[0], height=dims[1]))
+    reported = any("convolution mode" in line for line in model_hardware_incompatibilities(model))
+    assert reported is not is_same
+    made = create_from_model(model)
+    new = made.get_layer("c").parameters.convolution_mode
+    assert new is (ConvolutionMode.Same if is_same else mode)
+    inputs = events_for(model)
+    np.testing.assert_array_equal(made.forward(inputs), model.forward(inputs))
+
+
 def test_the_newest_version_is_the_default_and_the_model_stays_as_it_was():
     model = fill(behind(convolution(weights_bits=4)))
     before = model.to_buffer()

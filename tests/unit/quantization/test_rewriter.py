@@ -630,3 +630,13 @@ def test_any_joins_may_learn():
     result = create_trainable_quantizer_model(model)
     x = np.random.default_rng(0).normal(size=(16, 4)).astype("f4")
     assert_array_equal(numbers(result(x)), numbers(model(x)))
+
+
+@pytest.mark.parametrize(
+    ("activation", "remedy"),
+    [("relu", r"keras\.layers\.ReLU\(\)"), ("softmax", r"keras\.layers\.Activation\('softmax'\)")],
+)
+def test_a_fused_activation_is_refused_with_the_layer_that_replaces_it(activation, remedy):
+    stack = [keras.Input((3,)), keras.layers.Dense(2, activation=activation, name="d")]
+    with pytest.raises(RuntimeError, match=rf"'d' .*activation='{activation}'.*{remedy}"):
+        quantize(keras.Sequential(stack), 4, 4)

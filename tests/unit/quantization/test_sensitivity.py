@@ -277,7 +277,7 @@ def test_another_model_is_refused():
 # Arguments and reports
 
 
-@pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), None, "four"])
+@pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), None, "four", "4"])
 def test_budgets_that_are_no_numbers_are_refused(budget):
     with pytest.raises(ValueError, match=r"budget is .*, but must be a finite number above 0"):
         suggest_small(budget)

@@ -107,7 +107,7 @@ def test_refused_layers_leave_the_model_as_it_was():
         (
             lambda: model.add(FullyConnected(1, "f"), [other.get_layer(0)]),
             ValueError,
-            "'in' does not belong",
+            r"'in', output .*does not belong.*get_layer",
         ),
         (lambda: model.add(Concat("j")), ValueError, "single layer"),
         (lambda: model.add(Concat("j"), [a, source]), ValueError, r"'a': 32, 'in': 4"),
@@ -212,8 +212,31 @@ def test_layers_from_the_middle_get_an_input():
     inputs = np.random.default_rng(1).integers(0, 16, (3, 4, 3, 2), dtype=np.uint8)
     traced = source.trace(inputs)
     np.testing.assert_array_equal(tail.forward(traced["c"]), traced["f"])
-    with pytest.raises(RuntimeError, match="not in a model"):
-        Model(layers=[FullyConnected(1)])
+
+
+def test_a_first_layer_of_unknown_input_is_refused_with_its_position():
+    message = r"layers\[0\] is a FullyConnected.*layers=\[InputData\("
+    with pytest.raises(ValueError, match=message):
+        Model(layers=[FullyConnected(3)])
+    with pytest.raises(TypeError, match="single layer, but must be a list"):
+        Model(layers=FullyConnected(3))
+    with pytest.raises(TypeError, match=r"filename is a list.*Model\(layers=\[…\]\)"):
+        Model([InputData(1, 1, 3)])
+
+
+def test_what_is_wrong_with_a_layer_without_a_name_tells_where_it_is():
+    valid = Convolutional(3, 3, 2, convolution_mode=ConvolutionMode.Valid)
+    with pytest.raises(ValueError, match=r"layers\[1\]: .*window of 3 does not fit into 1"):
+        Model(layers=[InputData(1, 1, 3), valid])
+    tail = model_of(InputData(4, 4, 1), Convolutional(3, 3, 2)).layers[1:]
+    with pytest.raises(ValueError, match=r"layers\[1\]: layer 'concat_2' joins a single layer"):
+        Model(layers=[*tail, Concat()])  # the input that is put in front shifts the names
+    unnamed = FullyConnected(3)
+    for access in (lambda: unnamed.variables, lambda: unnamed.input_dims):
+        with pytest.raises(RuntimeError, match="a FullyConnected without a name has no"):
+            access()
+    with pytest.raises(ValueError, match=r"^num_neurons is 0, but FullyConnected takes"):
+        FullyConnected(0)
 
 
 def test_copied_layers_keep_their_inbounds():

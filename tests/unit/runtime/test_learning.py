@@ -539,6 +539,14 @@ def test_labels_that_do_not_fit(labels, error):
     assert model.to_buffer() == before
 
 
+def test_columns_and_one_hot_labels_are_refused_with_a_remedy():
+    model = learner(num_classes=2)
+    with pytest.raises(ValueError, match=r"shape \(2, 1\).*pass labels\.ravel\(\)"):
+        model.fit(samples(2), [[0], [1]])
+    with pytest.raises(ValueError, match=r"shape \(2, 3\).*pass labels\.argmax\(axis=1\)"):
+        model.fit(samples(2), np.eye(2, 3, dtype=int))
+
+
 # More classes.
 
 

@@ -71,6 +71,33 @@ def test_looking_on_loses_nothing_that_was_learned(samples):
     assert watched.to_buffer() == alone.to_buffer()
 
 
+def test_variables_are_read_between_two_calls_of_fit_never_within_one(samples):
+    x, labels = samples
+    alone, watched = learner(), learner()
+    starts = range(0, len(x), 100)
+
+    def state(model):
+        return model.get_layer("last").get_variable("weights").tobytes()
+
+    states = [state(alone)]
+    for start in starts:
+        alone.fit(x[start : start + 100], labels[start : start + 100])
+        states.append(state(alone))
+    seen = []
+
+    def look():
+        seen.append(state(watched))
+        watched.get_layer("last").get_learning_histogram()
+
+    beside(
+        lambda: [watched.fit(x[s : s + 100], labels[s : s + 100]) for s in starts],
+        look,
+    )
+    positions = [states.index(found) for found in seen]
+    assert positions == sorted(positions)
+    assert state(watched) == states[-1]
+
+
 def test_predicting_while_classes_are_added_sees_one_model_or_the_other(samples):
     x, labels = samples
     model = learner()

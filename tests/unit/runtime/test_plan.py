@@ -297,3 +297,23 @@ def test_the_size_of_a_plan():
     scratch = rounded(40) + rounded(2 * 4) + rounded(101 * 4) + rounded(101)
     empty = 5 * 64  # the guard in front; image, sums, pooled, narrow
     assert Plan(network).nbytes == maps + scratch + empty
+
+
+@pytest.mark.parametrize("kernel", available_kernels())
+@pytest.mark.parametrize("name", ["events", "image"])
+def test_packed_weights_are_counted_once_and_without_the_variables(name, kernel):
+    spec = every_kind()[name]
+    compiled = CompiledNetwork(spec, kernel=kernel)
+    variables = {
+        id(values): values.nbytes
+        for layer in spec.layers
+        for key, values in layer.variables.items()
+        if key.startswith("weights")
+    }
+    size = compiled.packed_nbytes
+    assert size == CompiledNetwork(spec, kernel=kernel).packed_nbytes
+    if kernel == "scalar":  # little more than the kernels reversed, and tables of fan-out
+        assert size < 8 * sum(variables.values()) + 4096 * len(spec.layers)
+    else:
+        scalar = CompiledNetwork(spec, kernel="scalar").packed_nbytes
+        assert size > scalar > 0

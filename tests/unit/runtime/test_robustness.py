@@ -1,6 +1,7 @@
 """Odd sizes, odd moments and every kind of error: nothing is half done."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -210,12 +211,29 @@ def test_a_refused_call_changes_nothing(model, call, error, words):
     assert model.forward(GOOD).ravel().tolist() == [6]
 
 
+def test_two_mistakes_that_shapes_give_away_are_named():
+    model = model_of(InputData(4, 3, 2))
+    batch_nwhc = np.zeros((5, 4, 3, 2), np.uint8)
+    with pytest.raises(
+        ValueError, match=r"a sample without the axis of the batch \(inputs\[None\]"
+    ):
+        model.forward(batch_nwhc[0])
+    with pytest.raises(ValueError, match=r"exchanged \(inputs\.transpose\(0, 2, 1, 3\) mends"):
+        model.forward(batch_nwhc.transpose(0, 2, 1, 3))
+    with pytest.raises(
+        ValueError, match=r"shape \(5, 24\), but layer 'input_data_0' takes \(n, wid"
+    ):
+        model.forward(batch_nwhc.reshape(5, 24))
+
+
 def test_wrong_states():
     with pytest.raises(ValueError, match="model is empty"):
         Model().forward(GOOD)
     with pytest.raises(RuntimeError, match="model is empty and has no input_dims"):
         _ = Model().input_dims
-    with pytest.raises(RuntimeError, match="'' has no output_dims yet: it is not in a model"):
+    with pytest.raises(
+        RuntimeError, match="a FullyConnected without a name has no output_dims yet"
+    ):
         _ = FullyConnected(2).output_dims
     with pytest.raises(RuntimeError, match="has an activation"):
         adder(3, activations_enabled=True).evaluate(GOOD)
@@ -266,9 +284,16 @@ def test_summary_tells_the_memory(capsys):
     model = adder(3)
     text = model.summary()
     assert capsys.readouterr().out == text + "\n"
-    # weights, threshold and step
-    assert "\nMemory: 11 bytes of variables, " in text
-    buffers = int(text.split("variables, ")[1].split(" ")[0].replace(",", ""))
+    found = re.search(
+        r"\nMemory: (\S+) bytes of weights and thresholds, (\S+) of packed weights, "
+        r"(\S+) of buffers per thread",
+        text,
+    )
+    weights, packed, buffers = (int(number.replace(",", "")) for number in found.groups())
+    assert weights == 3 + 4 + 4  # weights, threshold and step
+    compiled = model._prepared()
+    assert (packed, buffers) == (compiled.packed_nbytes, compiled.plan_nbytes)
+    assert packed > 0
     assert buffers > 0
     assert "Memory: N/A" in Model().summary()
 

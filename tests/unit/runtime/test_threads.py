@@ -156,6 +156,31 @@ def test_threads_and_splits_change_nothing(name):
         assert model.metrics["synaptic_ops"] == whole.metrics["synaptic_ops"]
 
 
+@pytest.mark.parametrize("method", ["forward", "evaluate", "predict"])
+def test_all_that_run_a_batch_take_form_and_threads(method, monkeypatch):
+    spec = every_kind()["potentials"]
+    model = Model.from_spec(spec)
+    inputs = np.random.default_rng(5).integers(0, 2, (9, *model.input_dims), dtype=np.uint8)
+    expected = getattr(model, method)(inputs)
+    asked = []
+
+    def run(compiled, inputs_si, *, form, threads):
+        asked.append((form, threads))
+        return run_batch(compiled, inputs_si, form=form, threads=threads)
+
+    monkeypatch.setattr("kerasnsoc.runtime.model.run_batch", run)
+    combinations = list(itertools.product((None, "dense", "events"), (None, 1, 3)))
+    for form, threads in combinations:
+        outputs = getattr(model, method)(inputs, form=form, threads=threads)
+        np.testing.assert_array_equal(outputs, expected)
+    assert asked == combinations
+    for wrong, kind in (({"threads": 0}, ValueError), ({"threads": "2"}, TypeError)):
+        with pytest.raises(kind, match="threads is"):
+            getattr(model, method)(inputs, **wrong)
+    with pytest.raises(ValueError, match="form is 'sparse'"):
+        getattr(model, method)(inputs, form="sparse")
+
+
 def test_small_batches_are_not_worth_a_thread():
     assert chosen_threads(None, 10, 100) == 1
     assert chosen_threads(None, 10**6, WORK_PER_THREAD) == cores()
