@@ -161,7 +161,7 @@ def _arrays(path: Path) -> list[npt.NDArray[Any]]:
 
 def _images(path: Path) -> Iterator[tuple[str, str, npt.NDArray[Any]]]:
     """Part, class and pixels of each image, in the order of the names."""
-    image = require("PIL.Image", "train")
+    image = require("PIL.Image", "images")
 
     def pixels(content: bytes) -> npt.NDArray[Any]:
         with image.open(io.BytesIO(content)) as opened:
