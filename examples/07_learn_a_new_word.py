@@ -1,8 +1,8 @@
 """Teach a network new spoken words where it runs: a few recordings, no gradient, no Keras.
 
-The shipped network was trained on the words zero to six, and on invented ones. Its last layer is replaced by one that
-learns on the device: first those seven words, then seven, eight and nine from 1, 5 and 20
-recordings each, of six speakers. Ends by printing "N of M old weights changed".
+The shipped network was trained on the words zero to six, and on invented ones. Its last layer is
+replaced by one that learns on the device: first those seven words, then seven, eight and nine from
+1, 5 and 20 recordings each, of six speakers. Ends by printing "N of M old weights changed".
 """
 
 import numpy as np
