@@ -178,7 +178,7 @@ def yolo_voc_pretrained() -> tuple[Any, list[list[float]]]:
 
 def yolo_synthetic_pretrained() -> tuple[Any, list[list[float]]]:
     """A detector of generated shapes, and its anchors in grid cells."""
-    return _detector("yolo_base/synthetic/8-4-4")
+    return _detector("yolo_base/synthetic/8-2-4")
 
 
 def _checked(alpha: float) -> float:
