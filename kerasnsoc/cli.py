@@ -64,6 +64,17 @@ Inputs = Annotated[
         "a recording of events: .aedat, .bin (N-MNIST) or an .npy with fields t, x, y, p.",
     ),
 ]
+ChipFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="An artifact, what NSoCNetwork.save wrote (.json, .npz), or a Keras model (.keras).",
+    ),
+]
+DeviceFile = Annotated[
+    Path | None,
+    typer.Option("--device-file", metavar="CHIP.json", help="A chip of one's own, as JSON."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
 
@@ -217,6 +228,225 @@ def energy(
     model.forward(batch)
     result = compare_devices(model) if priced_on is None else energy_of_run(model, priced_on)
     typer.echo(result.to_json() if as_json else str(result))
+
+
+@app.command()
+def emulate(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="An artifact, or what NSoCNetwork.save wrote."),
+    ],
+    inputs: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="An .npy of integers (n, h, w, channels), for an artifact of events "
+            "(n, w, h, channels); or a recording of events.",
+        ),
+    ],
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A chip; default akd1000 or speck2fmodule."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="timing|functional", help="With time, or only what comes out.")
+    ] = "timing",
+    period_us: Annotated[
+        float, typer.Option(min=0.0, metavar="T", help="Microseconds between two frames.")
+    ] = 1000.0,
+    packet_us: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="T", help="Cut a recording into packets of T microseconds."),
+    ] = None,
+    slow_clock: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run events through an emulated chip."""
+    import warnings
+
+    from kerasnsoc.nsoc.emulator import BandwidthWarning, NSoCEmulator
+    from kerasnsoc.nsoc.emulator_files import frames_as_input, open_network, recording_as_input
+
+    config = open_network(file, device, slow_clock)
+    recording = _read_recording(inputs)
+    ends = None
+    given: Any
+    if recording is not None:
+        given, ends = recording_as_input(config, recording, packet_us)
+    elif packet_us is not None:
+        raise ValueError(f"{inputs} is a batch; --packet-us cuts recordings")
+    else:
+        given = frames_as_input(config, _read_array(inputs), period_us)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BandwidthWarning)  # shown below, with the table
+        result = NSoCEmulator(config, engine=engine).run(given, packet_ends=ends)  # type: ignore[arg-type]
+    if as_json:
+        content = result.to_dict()
+        if engine == "timing":
+            content["energy"] = result.energy.to_dict()
+        _print_json(content)
+        return
+    columns = ["layer", "core", "events in", "spikes out", "synaptic ops", "busy", "queue", "drops"]
+    rows = [
+        [
+            record["name"],
+            str(record["core"]),
+            f"{record['events_in']:,}",
+            f"{record['spikes_out']:,}",
+            f"{record['synops']:,}",
+            f"{load:.1%}",
+            f"{record['queue_max']:,}",
+            f"{record['drops']:,}",
+        ]
+        for record, load in zip(result.per_core, result.utilization, strict=True)
+    ]
+    typer.echo(render(columns, rows, title=str(result)))
+    names = {
+        "spike_ps": "latency of a spike",
+        "first_output_ps": "first output of an event",
+        "packet_ps": "latency of a packet",
+    }
+    for name, ranks in result.latency.summary().items():
+        shown = ", ".join(f"{key} {ranks[key] / 1e6:,.3f} us" for key in ("p50", "p95", "max"))
+        typer.echo(f"{names[name]}: {shown} ({ranks['count']:,})")
+    if engine == "timing":
+        typer.echo(f"energy: {result.energy.summary()}")
+    for message in result.warnings:
+        typer.echo(f"warning: {message}", err=True)
+
+
+@app.command()
+def devices(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show one chip with all its figures.")
+    ] = None,
+    device_file: DeviceFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the chips, or show one."""
+    from kerasnsoc.nsoc import get_device
+    from kerasnsoc.nsoc.records import encode
+    from kerasnsoc.nsoc.reports import device_rows, device_text, devices_text
+
+    own = _registered(device_file)
+    name = own if name is None else name
+    if name is not None:
+        device = get_device(name)
+        if as_json:
+            _print_json(encode(device))
+        else:
+            typer.echo(device_text(device))
+        return
+    rows = device_rows()
+    if as_json:
+        _print_json(rows)
+    else:
+        typer.echo(devices_text(rows))
+
+
+@app.command()
+def check(
+    file: ChipFile,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="A chip, or 'all'; exit code 1 if it does not fit.")
+    ] = "all",
+    device_file: DeviceFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a network fits a chip, and why not."""
+    from kerasnsoc.nsoc import list_devices
+    from kerasnsoc.nsoc.reports import check_content, check_text, open_chip_network
+
+    own = _registered(device_file)
+    network = open_chip_network(file)
+    is_one = device.strip().lower() != "all"
+    names = [device] if is_one else list_devices() if own is None else [own]
+    content = check_content(network, names)
+    if as_json:
+        _print_json(content)
+    else:
+        typer.echo(check_text(content))
+    if is_one and not content[0]["compatible"]:
+        raise typer.Exit(1)
+
+
+@app.command(name="map")
+def map_to_chip(
+    file: ChipFile,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A chip, such as speck2f or akd1000.")
+    ] = None,
+    ordering: Annotated[
+        str | None, typer.Option(metavar="C0,C1,…", help="Core of each layer; default automatic.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(metavar="lex|min_waste|fast_first", help="What the placement minimizes.")
+    ] = "lex",
+    multipass: Annotated[
+        bool, typer.Option("--multipass", help="Split over several passes if the mesh is small.")
+    ] = False,
+    slow_clock: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="CONFIG.json", help="Write the configuration here.")
+    ] = None,
+    device_file: DeviceFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Place a network on a chip."""
+    import warnings
+
+    from kerasnsoc.artifact.atomic import write_atomically
+    from kerasnsoc.nsoc.reports import map_content, map_text, open_chip_network
+
+    own = _registered(device_file)
+    if device is None and own is None:
+        raise typer.BadParameter("name a chip with --device, or describe one with --device-file")
+    if output is not None and output.resolve() == file.resolve():
+        raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
+    network = open_chip_network(file)
+    cores: Any = "auto" if ordering is None else _cores(ordering)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = network.make_config(
+            cores,
+            device or own or "",
+            slow_clk_frequency=slow_clock,
+            objective=objective,  # type: ignore[arg-type]
+            allow_multipass=multipass,
+        )
+    content = map_content(network, config)
+    content["warnings"] = [str(warning.message) for warning in caught]
+    if output is not None:
+        write_atomically(str(output), config.to_json(indent=1).encode("ascii"))
+        content["output"] = str(output)
+    if as_json:
+        _print_json(content)
+        return
+    typer.echo(map_text(content))
+    for message in content["warnings"]:
+        typer.echo(f"warning: {printable(message)}", err=True)
+    if output is not None:
+        typer.echo(f"written: {printable(str(output))}")
+
+
+def _registered(device_file: Path | None) -> str | None:
+    """Name of the chip that a file describes."""
+    from kerasnsoc.nsoc import register_device
+
+    return None if device_file is None else register_device(device_file).name
+
+
+def _cores(ordering: str) -> list[int]:
+    try:
+        return [int(core) for core in ordering.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"--ordering is {ordering!r}, but it must be numbers of cores such as 0,3,5"
+        ) from None
 
 
 @app.command()
