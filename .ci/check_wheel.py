@@ -11,9 +11,11 @@ PACKAGES = ("kerasnsoc", "kerasnsoc_ext")
 DATA = (
     "kerasnsoc/py.typed",
     "kerasnsoc_ext/py.typed",
-    "kerasnsoc/demo/digits.npz",
     "kerasnsoc/reports/page.html",
+    "kerasnsoc/zoo/registry.json",
 )
+# every file of these belongs into the wheel
+FOLDERS = ("kerasnsoc/demo", "kerasnsoc/zoo/imagenet", "kerasnsoc/zoo/weights")
 DIST_INFO = {
     "METADATA",
     "RECORD",
@@ -32,7 +34,7 @@ def main(wheel: str) -> int:
         for pattern in ("*.py", "*.pyi")
         for path in Path(package).rglob(pattern)
     }
-    expected |= {*DATA, *map(str, Path("kerasnsoc/demo").glob("*.md"))}
+    expected |= {*DATA, *(str(path) for folder in FOLDERS for path in Path(folder).glob("*.*"))}
     expected |= {str(path) for path in Path("kerasnsoc/embedded/engine").iterdir()}
     modules = {path.stem for path in Path("kerasnsoc_ext").glob("*.pyx")}
     with zipfile.ZipFile(wheel) as archive:

@@ -23,6 +23,8 @@ _ROOMS = (
     "reports",
     "runtime",
     "spiking",
+    "training",
+    "zoo",
 )
 
 _PUBLIC = {

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from kerasnsoc._tables import printable, render
+from kerasnsoc.zoo.commands import register as register_zoo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -559,8 +561,27 @@ def doctor(
         raise typer.Exit(1)
 
 
+class _Demo(StrEnum):
+    """What `kerasnsoc demo` shows."""
+
+    DIGITS = "digits"
+    KWS = "kws"
+
+
 @app.command()
 def demo(
+    what: Annotated[
+        _Demo,
+        typer.Argument(
+            metavar="[WHAT]",
+            help="digits: train, freeze, run and price a network. kws: name the spoken digits of a "
+            "sound file with a trained one.",
+        ),
+    ] = _Demo.DIGITS,
+    wav: Annotated[
+        Path | None,
+        typer.Argument(metavar="[WAV]", help="kws: 16-bit mono at 8 kHz; default: one that ships."),
+    ] = None,
     output: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for the artifact and its inputs.")
     ] = Path("kerasnsoc-demo"),
@@ -569,7 +590,14 @@ def demo(
         int | None, typer.Option(min=1, metavar="N", help="Epochs of float training.")
     ] = None,
 ) -> None:
-    """Train, freeze, run and price a network."""
+    """Train, freeze, run and price a network; or hear spoken digits."""
+    if what is _Demo.KWS:
+        from kerasnsoc.demo.kws import run_kws_demo
+
+        run_kws_demo(wav, echo=typer.echo)
+        return
+    if wav is not None:
+        raise typer.BadParameter(f"the demo {what.value!r} takes no file; 'kws' does")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for package in ("tensorflow", "keras"):
         # Before anything is imported or made: TensorFlow alone takes seconds.
@@ -584,6 +612,9 @@ def demo(
         run_demo(output, seed)
     else:
         run_demo(output, seed, epochs)
+
+
+register_zoo(app)
 
 
 def _one_line(error: BaseException) -> str:

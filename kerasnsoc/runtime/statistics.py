@@ -68,7 +68,7 @@ class LayerStatistics:
 
     @property
     def nb_spikes(self) -> int:
-        """Spikes of a network over time, without their sign; an output may hold several in a step."""
+        """Spikes of a network over time, signs dropped; an output may hold several in a step."""
         return int(self.over_time[1])
 
     @property
