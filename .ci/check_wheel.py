@@ -15,7 +15,12 @@ DATA = (
     "kerasnsoc/zoo/registry.json",
 )
 # every file of these belongs into the wheel
-FOLDERS = ("kerasnsoc/demo", "kerasnsoc/zoo/imagenet", "kerasnsoc/zoo/weights")
+FOLDERS = (
+    "kerasnsoc/demo",
+    "kerasnsoc/nsoc",
+    "kerasnsoc/zoo/imagenet",
+    "kerasnsoc/zoo/weights",
+)
 DIST_INFO = {
     "METADATA",
     "RECORD",
