@@ -77,12 +77,12 @@ def damaged(rng: random.Random, good: bytes) -> bytes:
     return bytes(data)
 
 
-def _places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+def places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
     found = [path] if path else []
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
         if isinstance(item, dict | list) and item:
-            found += _places(item, (*path, key))
+            found += places(item, (*path, key))
         else:
             found.append((*path, key))
     return found
@@ -102,8 +102,8 @@ def malicious(rng: random.Random, good: bytes) -> bytes:
     elif kind < 0.85:  # still canonical, so that the checks behind the parser are reached
         value = json.loads(text)
         for _ in range(rng.choice((1, 1, 1, 2))):
-            path = rng.choice(_places(value))
-            _change(rng, value, path)
+            path = rng.choice(places(value))
+            change(rng, value, path)
         text = canonical(value)
     if kind > 0.8:
         offsets = [offset for _, _, offset in json.loads(good[parts.index])["arrays"].values()]
@@ -114,7 +114,7 @@ def malicious(rng: random.Random, good: bytes) -> bytes:
     return seal(text, bytes(body))
 
 
-def _change(rng: random.Random, value: object, path: tuple[object, ...]) -> None:
+def change(rng: random.Random, value: object, path: tuple[object, ...]) -> None:
     *parents, last = path
     holder = value
     for key in parents:
