@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import atheris
@@ -38,10 +39,8 @@ def main() -> None:
         check_seeds(target)  # also imports what is imported late
 
     def read(content: bytes) -> None:
-        try:
+        with suppress(*target.refusals):
             target.read(content)
-        except target.refusals:
-            pass
 
     with tempfile.TemporaryDirectory(prefix="kerasnsoc-fuzz-") as name:
         folder = Path(name)

@@ -2,8 +2,8 @@
 
 A reader may accept a file or raise the errors that it documents; anything else, and anything that
 takes ten seconds, is a fault. Prints one line of JSON and exits with 1 if there was a fault, whose
-content is written to the folder of ``--findings``. ``python -m fuzz.guided`` lets coverage guide the
-changes instead.
+content is written to the folder of ``--findings``. ``python -m fuzz.guided`` lets coverage guide
+the changes instead.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def check_seeds(target: Target) -> None:
         target.read(seed)
 
 
-def attack(target: Target, seed: int, cases: int | None, seconds: float | None) -> dict[str, object]:
+def attack(
+    target: Target, seed: int, cases: int | None, seconds: float | None
+) -> dict[str, object]:
     """Feed a reader; stops after `cases` or `seconds`, whichever is given."""
     check_seeds(target)
     accepted = refused = done = 0

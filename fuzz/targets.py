@@ -197,7 +197,7 @@ def annotations() -> Target:
 
 
 @cache
-def _networks() -> tuple[bytes, ...]:
+def saved_networks() -> tuple[bytes, ...]:
     """A graph of cores and an artifact, each placed on a chip and saved."""
     from kerasnsoc.nsoc import NSoCNetwork
     from tests.networks import events_network
@@ -226,7 +226,7 @@ def config() -> Target:
             raise AssertionError("a configuration changed on its way through JSON")
         found.validate()
 
-    seeds = [json.dumps(json.loads(data)["config"]).encode() for data in _networks()]
+    seeds = [json.dumps(json.loads(data)["config"]).encode() for data in saved_networks()]
     return Target("config", read, (NSoCError,), seeds, _tokens(JSON_TOKENS))
 
 
@@ -255,8 +255,8 @@ def network() -> Target:
 
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo("network.json"), _networks()[0], zipfile.ZIP_DEFLATED)
-    seeds = [*_networks(), stream.getvalue()]
+        archive.writestr(zipfile.ZipInfo("network.json"), saved_networks()[0], zipfile.ZIP_DEFLATED)
+    seeds = [*saved_networks(), stream.getvalue()]
     return Target("network", read, (NetworkFileError,), seeds, _tokens(JSON_TOKENS))
 
 
@@ -281,9 +281,26 @@ def template() -> Target:
 
     tokens = [
         *(b"!!int ''", b"!!float ''", b"!!bool x", b"!!timestamp x", b"!!binary x", b"!!null x"),
-        *(b"!!set {a}", b"!!omap [a]", b"!!pairs [a: b]", b"!!python/name:os.system", b"2001-99-99"),
+        *(
+            b"!!set {a}",
+            b"!!omap [a]",
+            b"!!pairs [a: b]",
+            b"!!python/name:os.system",
+            b"2001-99-99",
+        ),
         *(b"2001-01-01 00:00:00 +99:99", b"&a ", b"*a", b"<<: ", b"? ", b"- ", b": ", b"|\n", b"%"),
-        *(b".inf", b".nan", b"1e400", b"9" * 5000, b"0x", b"0b", b"1:1", b"[" * 2000, b"\t", b"\x00"),
+        *(
+            b".inf",
+            b".nan",
+            b"1e400",
+            b"9" * 5000,
+            b"0x",
+            b"0b",
+            b"1:1",
+            b"[" * 2000,
+            b"\t",
+            b"\x00",
+        ),
         *(b"-1", b"0", b"1.5", b"true", b"~", b"{}", b"[]", b"'", b'"\\ud800"', b"9" * 40, b"0b_"),
         *(b"9" * 400, b"9999-12-31T23:59:59-23:00", b"!!map ", b"!!seq ", b"\xff\xfe"),
     ]
