@@ -44,13 +44,36 @@ _KNOWN_LAYERS = (
     "BatchNormalization, ReLU, Dropout, Flatten, Reshape or Concatenate."
 )
 _TRAINING_ONLY = "It acts in training only: build the model without it, and load the weights."
-_INSTEAD = {
+INSTEAD = {
     "AveragePooling2D": "Use a convolution with strides, MaxPooling2D or GlobalAveragePooling2D.",
     "ZeroPadding2D": "Use padding='same' in the convolution behind it.",
     **dict.fromkeys(("LeakyReLU", "PReLU", "ELU"), "Use ReLU, and train again."),
     **dict.fromkeys(
         ("GaussianNoise", "GaussianDropout", "AlphaDropout", "SpatialDropout2D"), _TRAINING_ONLY
     ),
+    **dict.fromkeys(
+        ("Add", "Average", "Multiply", "Subtract", "Maximum", "Minimum", "Dot"),
+        "Join the branches by Concatenate, or leave one of them out, and train again.",
+    ),
+    **dict.fromkeys(
+        ("LSTM", "GRU", "SimpleRNN", "Bidirectional", "TimeDistributed", "ConvLSTM2D"),
+        "A network of one pass keeps no state: lay time out as one axis of a map, use Conv2D over "
+        "it, and train again.",
+    ),
+    **dict.fromkeys(
+        ("Conv1D", "SeparableConv1D", "MaxPooling1D", "GlobalAveragePooling1D"),
+        "Use the two-dimensional layer on maps of height 1.",
+    ),
+    **dict.fromkeys(
+        ("TrueDivide", "Divide"), "For pixels, begin with keras.layers.Rescaling(1 / 255)."
+    ),
+    **dict.fromkeys(
+        ("LayerNormalization", "GroupNormalization"),
+        "Use BatchNormalization behind a convolution, and train again.",
+    ),
+    "GlobalMaxPooling2D": "Use MaxPooling2D of the size of the map, and Flatten behind it.",
+    "Normalization": "Use Rescaling with one scale and offset for all channels.",
+    "Resizing": "Resize the images before they enter the network.",
 }
 """What to do about layers that are often met, by class name."""
 
@@ -172,7 +195,7 @@ class Checker:
             "layer",
             node,
             f"{type(layer).__name__} layers cannot run on integers.",
-            _INSTEAD.get(type(layer).__name__, _KNOWN_LAYERS),
+            INSTEAD.get(type(layer).__name__, _KNOWN_LAYERS),
         )
         block = before[0] if before else _Block()
         # it may stand in for an activation: one finding for one cause
@@ -264,8 +287,23 @@ class Checker:
                 "argument",
                 node,
                 f"the activation {getattr(fused, '__name__', fused)!r} is fused into the layer.",
-                "Use activation=None and a layer of its own, such as ReLU.",
+                "Use activation=None and a layer of its own, such as ReLU."
+                if getattr(fused, "__name__", "") in RELU_NAMES or not self.leads_on(node)
+                else "Use activation=None and a ReLU layer of its own, and train again: no other "
+                "function runs inside a model.",
             )
+
+    def leads_on(self, node: Node) -> bool:
+        """Whether a neural layer comes later."""
+        later, seen = list(self.followers[node]), set()
+        while later:
+            follower = later.pop()
+            if isinstance(follower.source, NEURAL):
+                return True
+            if follower not in seen:
+                seen.add(follower)
+                later += self.followers[follower]
+        return False
 
     def depthwise(self, node: Node) -> None:
         after = [n.source for n in self.followers[node]]
@@ -478,24 +516,18 @@ class Checker:
 
     def final(self, node: Node, before: list[_Block]) -> _Block:
         block = before[0]
-        inside = False
-        later = list(self.followers[node])
-        while later:
-            follower = later.pop()
-            if isinstance(follower.source, NEURAL):
-                name = getattr(
-                    getattr(node.source, "activation", None), "__name__", type(node.source).__name__
-                )
-                self.add(
-                    "activation",
-                    node,
-                    f"the function {name!r} stands inside the model, but only ReLU and quantized "
-                    "activations can run there.",
-                    "Use a ReLU layer.",
-                )
-                inside = True
-                break
-            later += self.followers[follower]
+        inside = self.leads_on(node)
+        if inside:
+            name = getattr(
+                getattr(node.source, "activation", None), "__name__", type(node.source).__name__
+            )
+            self.add(
+                "activation",
+                node,
+                f"the function {name!r} stands inside the model, but only ReLU and quantized "
+                "activations can run there.",
+                "Use a ReLU layer.",
+            )
         return _Block(
             block.neural,
             block.norms,
