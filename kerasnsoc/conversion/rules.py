@@ -52,6 +52,10 @@ INSTEAD = {
         ("GaussianNoise", "GaussianDropout", "AlphaDropout", "SpatialDropout2D"), _TRAINING_ONLY
     ),
     **dict.fromkeys(
+        ("RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation"),
+        _TRAINING_ONLY,
+    ),
+    **dict.fromkeys(
         ("Add", "Average", "Multiply", "Subtract", "Maximum", "Minimum", "Dot"),
         "Join the branches by Concatenate, or leave one of them out, and train again.",
     ),
@@ -268,7 +272,8 @@ class Checker:
         # A pair becomes one layer, whose windows are those of the depthwise convolution.
         windows = node.inputs[0].source if self.ends_pair(node) else layer
         self.padded_by[layer.name] = getattr(windows, "padding", "valid"), windows.name
-        return _Block(neural=layer)
+        # A fused activation is one finding; what follows is judged as if it were a layer.
+        return _Block(neural=layer, activation=layer if _is_fused(layer) else None)
 
     def arguments(self, node: Node) -> None:
         layer = node.source
@@ -281,8 +286,8 @@ class Checker:
                     f"{name} is {value}, but only {default} is possible.",
                     f"Use {name}={default}.",
                 )
-        fused = getattr(layer, "activation", None)
-        if fused is not None and fused is not keras.activations.linear:
+        if _is_fused(layer):
+            fused = layer.activation
             self.add(
                 "argument",
                 node,
@@ -461,7 +466,7 @@ class Checker:
                 "Use axis=-1.",
             )
         ends = [block.activation for block in before]
-        if not all(_is_activation(end) for end in ends):
+        if not all(_is_activation(end) or isinstance(end, NEURAL) for end in ends):
             self.add(
                 "concatenate",
                 node,
@@ -580,6 +585,11 @@ def _pads_nothing(node: Node) -> bool:
         if valid != same:
             return False
     return True
+
+
+def _is_fused(layer: Any) -> bool:
+    """Whether a neural layer has an activation in it."""
+    return getattr(layer, "activation", None) not in (None, keras.activations.linear)
 
 
 def _is_activation(layer: Any) -> bool:

@@ -45,7 +45,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        return str(self.config["name"])
+        return str(self.config.get("name", self.source.name))
 
     def is_a(self, *classes: type) -> bool:
         return issubclass(self.cls, classes)
