@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from kerasnsoc._tables import printable, render
+from kerasnsoc.commands import Tools, register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -568,3 +569,6 @@ def _installed(package: str) -> str | None:
         except PackageNotFoundError:
             continue
     return "installed, version unknown"
+
+
+register(app, Tools(open_batch=_open, read_labels=_read_labels))
