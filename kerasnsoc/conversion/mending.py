@@ -23,6 +23,7 @@ from kerasnsoc.conversion.rules import (
 )
 from kerasnsoc.quantization.graph import Graph, Node, Refusal, read
 from kerasnsoc.quantization.policy import check_dtype_policy
+from kerasnsoc.quantization.transforms import affine
 
 layers = keras.layers
 
@@ -44,6 +45,13 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 _DEFAULTS = {"ReLU": {"negative_slope": 0.0, "max_value": None, "threshold": 0.0}}
 _DEFAULTS["Softmax"] = {"axis": -1}
+
+
+_AFFINE = (
+    *(layers.AveragePooling2D, layers.Dropout, layers.Flatten),
+    *(layers.GlobalAveragePooling2D, layers.MaxPooling2D),
+)
+"""Layers that commute with an increasing affine function of each feature."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,8 @@ def fix(model: keras.Model, *, input_is_sparse: bool = False) -> FixedModel:
       layer of its own.
     - ``ZeroPadding2D`` is merged into the convolution behind it if that makes ``padding="same"``,
       and a ``Dense`` on a map becomes a 1x1 convolution.
+    - A ``BatchNormalization`` behind an activation is folded into the convolution or ``Dense`` that
+      follows; not if that pads its maps.
     - An ``AveragePooling2D`` over the whole map becomes a ``GlobalAveragePooling2D``. An average
       pooling behind an activation becomes a ``SeparableConv2D`` of equal weights with a ``ReLU``.
     - A ``DepthwiseConv2D`` gives its bias to the 1x1 convolution behind it; without one behind it,
@@ -194,7 +204,7 @@ class _Mender:
                 rewrite(node)
         if any(node.is_a(*QUANTIZED) for node in self.graph.nodes):
             return  # a new float layer among quantized ones would not be quantized
-        for rewrite in (self.depthwise, self.average_poolings):
+        for rewrite in (self.norms, self.depthwise, self.average_poolings):
             for node in list(self.graph.nodes):
                 rewrite(node)
 
@@ -312,6 +322,45 @@ class _Mender:
         node.cls, node.config = layers.Conv2D, convolution.get_config()
         node.weights = [node.weights[0][np.newaxis, np.newaxis], *node.weights[1:]]
         self.note(node.name, "the Dense layer on a map became a 1x1 Conv2D")
+
+    def norms(self, node: Node) -> None:
+        """Fold a batch normalization behind an activation into the neural layer that follows."""
+        if (
+            node.cls is not layers.BatchNormalization
+            or node.training
+            or node.config["axis"] not in (-1, node.rank - 1)
+            or not self.is_positive(node.inputs[0])
+        ):
+            return
+        try:
+            scale_c, shift_c = affine(node)
+        except RuntimeError:
+            return
+        target = self.graph.follower(node)
+        while target is not None and target.is_a(*_AFFINE):
+            is_maximum = target.is_a(layers.MaxPooling2D)
+            if is_maximum and (scale_c < 0).any():
+                return  # a falling function does not commute with the maximum
+            if target.is_a(layers.AveragePooling2D) and target.config["padding"] != "valid":
+                return
+            target = self.graph.follower(target)
+        if target is None or target.cls not in (layers.Dense, layers.Conv2D):
+            return
+        if target.cls is layers.Conv2D and (
+            # padding is 0, which the shift would have made another number
+            (target.config["padding"] != "valid" and shift_c.any()) or target.config["groups"] != 1
+        ):
+            return
+        kernel = target.weights[0].astype(np.float64)
+        repeats = kernel.shape[-2] // len(scale_c)  # a Flatten lies between
+        axes = tuple(range(kernel.ndim - 1))
+        shift = (kernel * np.tile(shift_c, repeats)[:, np.newaxis]).sum(axes)
+        own = target.weights[1] if target.config["use_bias"] else 0.0
+        scaled = kernel * np.tile(scale_c, repeats)[:, np.newaxis]
+        target.weights = [scaled.astype(np.float32), (own + shift).astype(np.float32)]
+        target.config = {**target.config, "use_bias": True}
+        self.graph.remove(node)
+        self.note(node.name, f"folded into {target.name!r} behind it")
 
     def depthwise(self, node: Node) -> None:
         if (

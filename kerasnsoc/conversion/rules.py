@@ -214,7 +214,9 @@ class Checker:
                 f"the input has shape {tuple(node.shape)}, but it must be (batch, height, "
                 "width, "
                 "channels) or (batch, features) of fixed sizes.",
-                "Give keras.Input all sizes; flatten or drop other axes.",
+                "Give keras.Input all sizes; flatten or drop other axes."
+                if rank != 3 or None in node.shape[1:]
+                else f"Give it a channel axis, keras.Input({(*node.shape[1:], 1)}), or flatten it.",
             )
         return _Block(activation=layers.InputLayer)
 

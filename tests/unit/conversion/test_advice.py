@@ -107,6 +107,29 @@ FIXABLE = {
     "dense on a map": lambda: chain(
         kl.Conv2D(4, 3), kl.ReLU(), kl.Dense(3, activation="relu"), kl.Flatten(), kl.Dense(2)
     ),
+    "norms behind activations": lambda: chain(
+        kl.Conv2D(4, 3, activation="relu"),
+        kl.BatchNormalization(),
+        kl.MaxPooling2D(2),
+        kl.Conv2D(5, 2, use_bias=False, activation="relu"),
+        kl.BatchNormalization(scale=False),
+        kl.Flatten(),
+        kl.Dropout(0.5),
+        kl.Dense(3, activation="relu"),
+        kl.BatchNormalization(center=False),
+        kl.Dense(3),
+    ),
+    "norm in front of an average": lambda: chain(
+        kl.Conv2D(4, 3),
+        kl.ReLU(),
+        kl.BatchNormalization(),
+        kl.AveragePooling2D(2),
+        kl.Conv2D(5, 2),
+        kl.ReLU(),
+        kl.BatchNormalization(),
+        kl.GlobalAveragePooling2D(),
+        kl.Dense(3),
+    ),
     "layers of training": lambda: chain(
         kl.GaussianNoise(0.1),
         kl.Conv2D(4, 3),
@@ -125,7 +148,7 @@ def randomize(model):
     for variable in model.variables:
         if "seed" not in variable.path:
             variable.assign(rng.uniform(0.1, 0.9, variable.shape) * rng.choice([1, 1, -0.4]))
-        if variable.path.endswith("moving_variance"):
+        if variable.path.endswith(("moving_variance", "gamma")):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
     return model
 
@@ -222,6 +245,14 @@ UNFIXABLE = {
     "average in front of the activation": (
         lambda: chain(kl.Conv2D(4, 3), kl.AveragePooling2D(2, name="mean"), kl.ReLU()),
         {("layer", "mean"): "strides"},
+    ),
+    "norm in front of padding": (
+        lambda: chain(
+            kl.Conv2D(4, 3, activation="relu"),
+            kl.BatchNormalization(name="norm", beta_initializer="ones"),
+            kl.Conv2D(4, 3, padding="same", activation="relu"),
+        ),
+        {("batch norm", "norm"): "directly behind"},
     ),
     "norm behind a fused activation": (
         lambda: chain(kl.Conv2D(4, 3, activation="relu"), kl.BatchNormalization(name="norm")),
