@@ -250,3 +250,22 @@ def test_wrong_use_is_said_in_one_line(call, arguments, status, words):
     assert words in result.stderr
     if status == 1:
         one_line(result)
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="the documentation is not beside the tests")
+def test_the_page_shows_every_command_and_only_options_that_exist():
+    import re
+
+    from typer.main import get_command
+
+    commands = get_command(cli.app).commands
+    sections = re.split(r"^### ", DOCUMENT.read_text("utf-8"), flags=re.M)[1:]
+    shown = {re.match(r"`([\w-]+)", section).group(1): section for section in sections}
+    assert set(shown) >= set(commands)
+    for name, section in shown.items():
+        known = {option for p in commands[name].params for option in p.opts}
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section)) <= known, name
+        assert f"$ kerasnsoc {name}" in section
