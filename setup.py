@@ -17,7 +17,12 @@ DEBUG = os.environ.get("KERASNSOC_DEBUG") == "1"
 CFLAGS = os.environ.get("CFLAGS", "")
 ROOT = Path(__file__).parent
 # the C of each extension module
-C_FOLDERS = {"_plan": "kernels", "_learning": "learning"}
+C_FOLDERS = {
+    "_plan": "kernels",
+    "_learning": "learning",
+    "_emulator": "emulator",
+    "_neurons": "neurons",
+}
 
 DIRECTIVES = {
     "language_level": 3,

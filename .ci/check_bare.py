@@ -52,6 +52,8 @@ def main(folder: str) -> None:
             sys.exit(f"{artifact.name}: unexpected result {result}")
         kerasnsoc("energy", artifact, "input.npy", "--device", "loihi")
         print(f"{artifact.name}: {len(layers)} layers inspected, verified, run and priced")
+    if "three" not in kerasnsoc("demo", "kws"):
+        sys.exit("the demo of spoken digits did not hear the first word of the sound that ships")
     message = kerasnsoc("demo", status=1)
     if 'pip install "kerasnsoc[train]"' not in message or len(message.splitlines()) != 1:
         sys.exit(f"the demo without Keras should name the extra in one line, but said: {message}")

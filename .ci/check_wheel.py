@@ -11,8 +11,15 @@ PACKAGES = ("kerasnsoc", "kerasnsoc_ext")
 DATA = (
     "kerasnsoc/py.typed",
     "kerasnsoc_ext/py.typed",
-    "kerasnsoc/demo/digits.npz",
     "kerasnsoc/reports/page.html",
+    "kerasnsoc/zoo/registry.json",
+)
+# every file of these belongs into the wheel
+FOLDERS = (
+    "kerasnsoc/demo",
+    "kerasnsoc/nsoc",
+    "kerasnsoc/zoo/imagenet",
+    "kerasnsoc/zoo/weights",
 )
 DIST_INFO = {
     "METADATA",
@@ -32,7 +39,7 @@ def main(wheel: str) -> int:
         for pattern in ("*.py", "*.pyi")
         for path in Path(package).rglob(pattern)
     }
-    expected |= {*DATA, *map(str, Path("kerasnsoc/demo").glob("*.md"))}
+    expected |= {*DATA, *(str(path) for folder in FOLDERS for path in Path(folder).glob("*.*"))}
     expected |= {str(path) for path in Path("kerasnsoc/embedded/engine").iterdir()}
     modules = {path.stem for path in Path("kerasnsoc_ext").glob("*.pyx")}
     with zipfile.ZipFile(wheel) as archive:

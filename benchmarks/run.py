@@ -16,6 +16,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -71,14 +72,20 @@ def keras_predict(name: str) -> Callable[[], object]:
 
 
 def compare(
-    name: str, folder: Path, batch: int, threads: int, kernels: list[str], rounds: int
+    name: str,
+    folder: Path,
+    batch: int,
+    threads: int,
+    kernels: list[str],
+    rounds: int,
+    clock: Callable[[], float],
 ) -> dict[str, Times]:
     shape = ARCHITECTURES[name]().shape_hwc
     engines = {f"kerasnsoc {k}": kerasnsoc(name, k, batch, threads) for k in kernels}
     for peer, make in PEERS.items():
         if installed(peer):
             engines[peer] = make(folder / name, shape, batch, threads)
-    return measure(engines, rounds)
+    return measure(engines, rounds, clock=clock)
 
 
 def versions() -> dict[str, str]:
@@ -108,6 +115,9 @@ def main() -> int:
     parser.add_argument("--kernels", nargs="+", choices=available_kernels())
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="a subset in under three minutes")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="of the calling thread; for one thread only"
+    )
     parser.add_argument("--keras", action="store_true", help="also keras.Model.predict, batch 256")
     parser.add_argument("--models", type=Path, help="folder that keeps the peers' models")
     parser.add_argument("--json", type=Path)
@@ -117,6 +127,9 @@ def main() -> int:
     names = list(arguments.networks or (QUICK if arguments.quick else ARCHITECTURES))
     batches = arguments.batches or ([1] if arguments.quick else [1, 32])
     threads = arguments.threads or ([1] if arguments.quick else [1, 2])
+    if arguments.cpu_time and threads != [1]:
+        parser.error(f"--cpu-time counts one thread, but threads is {threads}; add --threads 1")
+    clock = time.thread_time if arguments.cpu_time else time.perf_counter
     kernels = list(arguments.kernels or [k for k in available_kernels() if k != "scalar"])
     kernels = kernels or ["scalar"]
 
@@ -131,7 +144,7 @@ def main() -> int:
         for name in names:
             for batch in batches:
                 for count in threads:
-                    times = compare(name, folder, batch, count, kernels, arguments.rounds)
+                    times = compare(name, folder, batch, count, kernels, arguments.rounds, clock)
                     row = {"network": name, "batch": batch, "threads": count}
                     rows.append(row | {"times": {k: vars(t) for k, t in times.items()}})
                     print(markdown(rows[-1:], header=len(rows) == 1), flush=True)

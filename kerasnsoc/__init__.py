@@ -23,6 +23,8 @@ _ROOMS = (
     "reports",
     "runtime",
     "spiking",
+    "training",
+    "zoo",
 )
 
 _PUBLIC = {
@@ -77,8 +79,12 @@ _PUBLIC = {
             "LIF",
             "Alpha",
             "AlphaCell",
+            "Crop2D",
+            "DVSInput",
+            "FlipDims",
             "Lowpass",
             "LowpassCell",
+            "Merge",
             "ModelEnergy",
             "SpikingActivation",
             "SpikingActivationCell",
@@ -117,7 +123,16 @@ _PUBLIC = {
             "read_events",
             "sniff_event_format",
         ),
-        "kerasnsoc.nsoc": ("create_from_model", "model_hardware_incompatibilities"),
+        "kerasnsoc.nsoc": (
+            "DynapcnnCompatibleNetwork",
+            "DynapcnnNetwork",
+            "EmulationResult",
+            "NSoCConfig",
+            "NSoCEmulator",
+            "NSoCNetwork",
+            "create_from_model",
+            "model_hardware_incompatibilities",
+        ),
         "kerasnsoc.energy": ("EnergyReport", "compare_devices", "energy_of_run"),
     }.items()
     for name in names

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from kerasnsoc._tables import printable, render
-from kerasnsoc.commands import Tools, register
+from kerasnsoc.commands import Tools, advise, register
+from kerasnsoc.zoo.commands import register as register_zoo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +63,28 @@ Inputs = Annotated[
     typer.Argument(
         metavar="INPUT",
         help="An .npy of integers, images (n, h, w, channels) or events (n, w, h, channels); or "
-        "a recording of events: .aedat, .bin (N-MNIST) or an .npy with fields t, x, y, p.",
+        "a recording of events: .aedat, .bin (N-MNIST) or an .npy with fields t, x, y, p. For a "
+        "network over time sequences (n, steps, h, w, channels) or (n, steps, features).",
     ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Show each image (n, h, w, channels) for N steps to a network over time.",
+    ),
+]
+ChipFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="An artifact, what NSoCNetwork.save wrote (.json, .npz), or a Keras model (.keras).",
+    ),
+]
+DeviceFile = Annotated[
+    Path | None,
+    typer.Option("--device-file", metavar="CHIP.json", help="A chip of one's own, as JSON."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
@@ -117,9 +140,18 @@ def info(file: File, as_json: AsJson = False) -> None:
         f"(height, width, channels), {content['input']['bits']} bits; "
         f"integer = {content['input']['scale']:g} * Keras value + {content['input']['shift']}"
     )
+    if "time_step" in content:
+        typer.echo(f"time: steps of {content['time_step']:g} s")
     rows = []
     for layer in content["layers"]:
         weights, activation = layer["weights_bits"], layer["activation_bits"]
+        sent_on = "potentials" if activation is None else str(activation)
+        if "neuron" in layer:
+            sent_on = f"spikes ({layer['neuron']['rule']})"
+        elif layer["type"] == "Pooling":
+            sent_on = "spikes"
+        elif layer["type"] == "Filter":
+            sent_on = "real values"
         rows.append(
             [
                 layer["name"],
@@ -127,7 +159,7 @@ def info(file: File, as_json: AsJson = False) -> None:
                 ", ".join(layer["inbounds"]) or "-",
                 " x ".join(map(str, layer["output_dims_whc"])),
                 "-" if weights is None else str(weights),
-                "potentials" if activation is None else str(activation),
+                sent_on,
                 f"{layer['bytes']:,}",
             ]
         )
@@ -159,6 +191,7 @@ def run(
     packet_events: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Cut a recording every N events.")
     ] = None,
+    steps: Steps = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a batch; show classes and activity."""
@@ -169,7 +202,7 @@ def run(
     for read in (file, inputs, labels):
         if output is not None and read is not None and output.resolve() == read.resolve():
             raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
-    model, batch = _open(file, inputs, packet_us, packet_events)
+    model, batch = _open(file, inputs, packet_us, packet_events, steps)
     expected = None if labels is None else _read_labels(labels, len(batch))
     classes = model.predict(batch)
     layers = _layer_rows(model)  # now: the next line runs the batch again and counts it again
@@ -205,6 +238,7 @@ def energy(
     device: Annotated[
         str, typer.Option(metavar="NAME", help="A device of the energy table, or 'all'.")
     ] = "all",
+    steps: Steps = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a batch and price what was counted."""
@@ -212,10 +246,242 @@ def energy(
 
     # Before the run: a misspelt name should not cost a minute.
     priced_on = None if device.strip().lower() == "all" else get_device(device)
-    model, batch = _open(file, inputs)
+    model, batch = _open(file, inputs, steps=steps)
     model.forward(batch)
     result = compare_devices(model) if priced_on is None else energy_of_run(model, priced_on)
     typer.echo(result.to_json() if as_json else str(result))
+
+
+@app.command()
+def emulate(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="An artifact, or what NSoCNetwork.save wrote."),
+    ],
+    inputs: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="An .npy of integers (n, h, w, channels), for an artifact of events "
+            "(n, w, h, channels); or a recording of events.",
+        ),
+    ],
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A chip; default akd1000 or speck2fmodule."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="timing|functional", help="With time, or only what comes out.")
+    ] = "timing",
+    period_us: Annotated[
+        float, typer.Option(min=0.0, metavar="T", help="Microseconds between two frames.")
+    ] = 1000.0,
+    packet_us: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="T", help="Cut a recording into packets of T microseconds."),
+    ] = None,
+    slow_clock: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run events through an emulated chip."""
+    import warnings
+
+    from kerasnsoc.nsoc.emulator import BandwidthWarning, NSoCEmulator
+    from kerasnsoc.nsoc.emulator_files import frames_as_input, open_network, recording_as_input
+
+    config = open_network(file, device, slow_clock)
+    recording = _read_recording(inputs)
+    ends = None
+    given: Any
+    if recording is not None:
+        given, ends = recording_as_input(config, recording, packet_us)
+    elif packet_us is not None:
+        raise ValueError(f"{inputs} is a batch; --packet-us cuts recordings")
+    else:
+        given = frames_as_input(config, _read_array(inputs), period_us)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BandwidthWarning)  # shown below, with the table
+        result = NSoCEmulator(config, engine=engine).run(given, packet_ends=ends)  # type: ignore[arg-type]
+    if as_json:
+        content = result.to_dict()
+        if engine == "timing":
+            content["energy"] = result.energy.to_dict()
+        _print_json(content)
+        return
+    columns = ["layer", "core", "events in", "spikes out", "synaptic ops", "busy", "queue", "drops"]
+    rows = [
+        [
+            record["name"],
+            str(record["core"]),
+            f"{record['events_in']:,}",
+            f"{record['spikes_out']:,}",
+            f"{record['synops']:,}",
+            f"{load:.1%}",
+            f"{record['queue_max']:,}",
+            f"{record['drops']:,}",
+        ]
+        for record, load in zip(result.per_core, result.utilization, strict=True)
+    ]
+    typer.echo(render(columns, rows, title=str(result)))
+    names = {
+        "spike_ps": "latency of a spike",
+        "first_output_ps": "first output of an event",
+        "packet_ps": "latency of a packet",
+    }
+    for name, ranks in result.latency.summary().items():
+        shown = ", ".join(f"{key} {ranks[key] / 1e6:,.3f} us" for key in ("p50", "p95", "max"))
+        typer.echo(f"{names[name]}: {shown} ({ranks['count']:,})")
+    if engine == "timing":
+        typer.echo(f"energy: {result.energy.summary()}")
+    for message in result.warnings:
+        typer.echo(f"warning: {message}", err=True)
+
+
+@app.command()
+def devices(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show one chip with all its figures.")
+    ] = None,
+    device_file: DeviceFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the chips, or show one."""
+    from kerasnsoc.nsoc import get_device
+    from kerasnsoc.nsoc.records import encode
+    from kerasnsoc.nsoc.reports import device_rows, device_text, devices_text
+
+    own = _registered(device_file)
+    name = own if name is None else name
+    if name is not None:
+        device = get_device(name)
+        if as_json:
+            _print_json(encode(device))
+        else:
+            typer.echo(device_text(device))
+        return
+    rows = device_rows()
+    if as_json:
+        _print_json(rows)
+    else:
+        typer.echo(devices_text(rows))
+
+
+@app.command()
+def check(
+    file: ChipFile,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A chip, or 'all'; exit code 1 if it does not fit."),
+    ] = None,
+    device_file: DeviceFile = None,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", metavar="OUT.keras", help="As for `advise`.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a network fits a chip, and why not.
+
+    A Keras model without --device is advised on, as by `advise`.
+    """
+    if device is None and device_file is None and (file.suffix == ".keras" or file.is_dir()):
+        advise(file, fix, as_json=as_json)
+        return
+    if fix is not None:
+        raise typer.BadParameter("--fix rewrites a .keras model, without --device")
+    device = device or "all"
+    from kerasnsoc.nsoc import list_devices
+    from kerasnsoc.nsoc.reports import check_content, check_text, open_chip_network
+
+    own = _registered(device_file)
+    network = open_chip_network(file)
+    is_one = device.strip().lower() != "all"
+    names = [device] if is_one else list_devices() if own is None else [own]
+    content = check_content(network, names)
+    if as_json:
+        _print_json(content)
+    else:
+        typer.echo(check_text(content))
+    if is_one and not content[0]["compatible"]:
+        raise typer.Exit(1)
+
+
+@app.command(name="map")
+def map_to_chip(
+    file: ChipFile,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A chip, such as speck2f or akd1000.")
+    ] = None,
+    ordering: Annotated[
+        str | None, typer.Option(metavar="C0,C1,…", help="Core of each layer; default automatic.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(metavar="lex|min_waste|fast_first", help="What the placement minimizes.")
+    ] = "lex",
+    multipass: Annotated[
+        bool, typer.Option("--multipass", help="Split over several passes if the mesh is small.")
+    ] = False,
+    slow_clock: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="CONFIG.json", help="Write the configuration here.")
+    ] = None,
+    device_file: DeviceFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Place a network on a chip."""
+    import warnings
+
+    from kerasnsoc.artifact.atomic import write_atomically
+    from kerasnsoc.nsoc.reports import map_content, map_text, open_chip_network
+
+    own = _registered(device_file)
+    if device is None and own is None:
+        raise typer.BadParameter("name a chip with --device, or describe one with --device-file")
+    if output is not None and output.resolve() == file.resolve():
+        raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
+    network = open_chip_network(file)
+    cores: Any = "auto" if ordering is None else _cores(ordering)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = network.make_config(
+            cores,
+            device or own or "",
+            slow_clk_frequency=slow_clock,
+            objective=objective,  # type: ignore[arg-type]
+            allow_multipass=multipass,
+        )
+    content = map_content(network, config)
+    content["warnings"] = [str(warning.message) for warning in caught]
+    if output is not None:
+        write_atomically(str(output), config.to_json(indent=1).encode("ascii"))
+        content["output"] = str(output)
+    if as_json:
+        _print_json(content)
+        return
+    typer.echo(map_text(content))
+    for message in content["warnings"]:
+        typer.echo(f"warning: {printable(message)}", err=True)
+    if output is not None:
+        typer.echo(f"written: {printable(str(output))}")
+
+
+def _registered(device_file: Path | None) -> str | None:
+    """Name of the chip that a file describes."""
+    from kerasnsoc.nsoc import register_device
+
+    return None if device_file is None else register_device(device_file).name
+
+
+def _cores(ordering: str) -> list[int]:
+    try:
+        return [int(core) for core in ordering.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"--ordering is {ordering!r}, but it must be numbers of cores such as 0,3,5"
+        ) from None
 
 
 @app.command()
@@ -309,8 +575,27 @@ def doctor(
         raise typer.Exit(1)
 
 
+class _Demo(StrEnum):
+    """What `kerasnsoc demo` shows."""
+
+    DIGITS = "digits"
+    KWS = "kws"
+
+
 @app.command()
 def demo(
+    what: Annotated[
+        _Demo,
+        typer.Argument(
+            metavar="[WHAT]",
+            help="digits: train, freeze, run and price a network. kws: name the spoken digits of a "
+            "sound file with a trained one.",
+        ),
+    ] = _Demo.DIGITS,
+    wav: Annotated[
+        Path | None,
+        typer.Argument(metavar="[WAV]", help="kws: 16-bit mono at 8 kHz; default: one that ships."),
+    ] = None,
     output: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for the artifact and its inputs.")
     ] = Path("kerasnsoc-demo"),
@@ -319,7 +604,14 @@ def demo(
         int | None, typer.Option(min=1, metavar="N", help="Epochs of float training.")
     ] = None,
 ) -> None:
-    """Train, freeze, run and price a network."""
+    """Train, freeze, run and price a network; or hear spoken digits."""
+    if what is _Demo.KWS:
+        from kerasnsoc.demo.kws import run_kws_demo
+
+        run_kws_demo(wav, echo=typer.echo)
+        return
+    if wav is not None:
+        raise typer.BadParameter(f"the demo {what.value!r} takes no file; 'kws' does")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for package in ("tensorflow", "keras"):
         # Before anything is imported or made: TensorFlow alone takes seconds.
@@ -334,6 +626,9 @@ def demo(
         run_demo(output, seed)
     else:
         run_demo(output, seed, epochs)
+
+
+register_zoo(app)
 
 
 def _one_line(error: BaseException) -> str:
@@ -374,9 +669,11 @@ def _describe(spec: NetworkSpec) -> dict[str, Any]:
                     name: {"dtype": str(array.dtype), "shape": list(array.shape)}
                     for name, array in sorted(layer.variables.items())
                 },
+                **({} if layer.neuron is None else {"neuron": asdict(layer.neuron)}),
             }
         )
     return {
+        **({} if spec.time_step is None else {"time_step": spec.time_step}),
         "input": {
             "kind": spec.input.kind,
             "shape_hwc": list(spec.input.shape_hwc),
@@ -391,11 +688,19 @@ def _describe(spec: NetworkSpec) -> dict[str, Any]:
 
 
 def _open(
-    file: Path, inputs: Path, packet_us: int | None = None, packet_events: int | None = None
+    file: Path,
+    inputs: Path,
+    packet_us: int | None = None,
+    packet_events: int | None = None,
+    steps: int | None = None,
 ) -> tuple[Model, npt.NDArray[Any]]:
+    import numpy as np
+
     from kerasnsoc.runtime import CountWindow, Model, TimeWindow, event_batch
 
     model = Model(file)
+    if steps is not None and model.time_step is None:
+        raise ValueError(f"{file} is a network of one pass; --steps is for networks over time")
     events = _read_recording(inputs)
     if events is not None:
         window: CountWindow | TimeWindow | None = None
@@ -408,6 +713,10 @@ def _open(
         raise ValueError(f"{inputs} is a batch; --packet-us and --packet-events cut recordings")
     else:
         batch = _read_array(inputs)
+        if steps is not None:
+            # a view: repeated frames take no memory before they run
+            repeated = (batch.shape[0], steps, *batch.shape[1:])
+            batch = np.broadcast_to(batch[:, np.newaxis], repeated)
     if batch.dtype.kind not in "biu":
         spec = model.to_spec().input
         raise ValueError(

@@ -8,14 +8,29 @@ from kerasnsoc.quantization import (
     QuantizedReLU,
     QuantizedSeparableConv2D,
 )
-from kerasnsoc.spiking import IAF, LIF, Alpha, Lowpass, SpikingActivation, SumPooling2D
+from kerasnsoc.spiking import (
+    IAF,
+    LIF,
+    Alpha,
+    Crop2D,
+    DVSInput,
+    FlipDims,
+    Lowpass,
+    Merge,
+    SpikingActivation,
+    SumPooling2D,
+)
 
 __all__ = [
     "IAF",
     "LIF",
     "ActivationDiscreteRelu",
     "Alpha",
+    "Crop2D",
+    "DVSInput",
+    "FlipDims",
     "Lowpass",
+    "Merge",
     "QuantizedConv2D",
     "QuantizedDense",
     "QuantizedDepthwiseConv2D",

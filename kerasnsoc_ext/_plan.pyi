@@ -1,3 +1,4 @@
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -11,6 +12,7 @@ _Thresholds = npt.NDArray[np.int32] | None
 
 COUNTERS: tuple[str, str, str]
 FORMS: tuple[str, str, str]
+CALL_SAMPLES: int
 
 def kernel_names() -> tuple[str, ...]: ...
 def available_kernels() -> tuple[str, ...]: ...
@@ -26,6 +28,8 @@ class Network:
     def output_dims(self, op: int) -> tuple[int, int, int]: ...
     def emits_potentials(self, op: int) -> bool: ...
     def is_packed(self, op: int) -> bool: ...
+    def kernel_of(self, op: int) -> str: ...
+    def packed_nbytes(self, op: int) -> int: ...
     def held(self) -> list[list[Any]]: ...
     @property
     def largest_input(self) -> int: ...
@@ -82,3 +86,24 @@ class Plan:
         counters_sok: npt.NDArray[np.int64],
         form: str = "auto",
     ) -> None: ...
+
+@disjoint_base
+class Tally:
+    def __new__(
+        cls,
+        layers: Sequence[npt.NDArray[np.int64]],
+        model: npt.NDArray[np.int64],
+        seconds: npt.NDArray[np.float64],
+    ) -> Self: ...
+    def add(self, samples: int, totals_lk: npt.NDArray[np.int64], seconds: float) -> None: ...
+
+@disjoint_base
+class Caller:
+    def __new__(cls, network: Network, plans: deque[Plan], limit: int) -> Self: ...
+    def __call__(
+        self,
+        inputs: object,
+        tally: Tally,
+        form: str | None = None,
+        threads: int | None = None,
+    ) -> npt.NDArray[Any] | None: ...

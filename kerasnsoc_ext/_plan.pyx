@@ -1,12 +1,18 @@
 """A network as a list of integer ops, and the plans that run it: checks here, loops in C."""
 
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free, getenv, malloc, realloc
+from libc.string cimport memset, strcmp
+
+cimport numpy as cnp
+
+from time import perf_counter
 
 import numpy as np
 
-from kerasnsoc_ext.packing import Layout, pack
+from kerasnsoc_ext.packing import Layout, Packed, pack
+
+cnp.import_array()
 
 
 cdef extern from "kernels.h" nogil:
@@ -157,6 +163,10 @@ cdef int GUARD_BYTE = 0xA5
 
 COUNTERS = ("events_in", "synaptic_ops", "events_out")
 FORMS = ("auto", "dense", "events")
+_FORM_CODES = {"auto": KNSOC_FORM_AUTO, "dense": KNSOC_FORM_DENSE, "events": KNSOC_FORM_EVENTS}
+
+# Samples of one `Caller` call at most; a plan keeps counters for so many.
+CALL_SAMPLES = 64
 _POOLINGS = {"max": KNSOC_POOL_MAX, "sum": KNSOC_POOL_SUM}
 
 
@@ -301,6 +311,15 @@ cdef class Network:
         """Whether vector kernels run an op."""
         self._check_op(op)
         return self._ops[op].packed.kind != KNSOC_PACKED_NOT
+
+    def kernel_of(self, int32_t op):
+        """Name of the kernel row that runs an op: ``scalar``, plain C, where it is not packed."""
+        return self.kernel if self.is_packed(op) else "scalar"
+
+    def packed_nbytes(self, int32_t op):
+        """Memory of an op's packed weights and tables; 0 where it is not packed."""
+        self._check_op(op)
+        return sum(held.nbytes for held in self._alive[op] if isinstance(held, Packed))
 
     def held(self):
         """What the ops read, per op: arrays as they were given, and records of packed ones."""
@@ -675,6 +694,7 @@ cdef class Plan:
     cdef int64_t _used
     cdef list _guards
     cdef void **_outputs
+    cdef int64_t *_counters  # for a `Caller`, [CALL_SAMPLES][op][KNSOC_COUNTERS]; made when needed
     cdef bint _busy
 
     def __cinit__(self, Network network not None):
@@ -703,6 +723,7 @@ cdef class Plan:
         free(self._memory)
         free(self._plan.maps)
         free(self._outputs)
+        free(self._counters)
 
     @property
     def nbytes(self):
@@ -778,6 +799,22 @@ cdef class Plan:
             self._plan.tile = <int32_t *>self._take(tile * 4)
         return 0
 
+    cdef int _prepare_call(self) except -1:
+        """For a `Caller`, which gives the plan back itself."""
+        cdef int32_t i
+        if self._busy:
+            raise RuntimeError("the plan is in use by another thread; take one plan per thread")
+        if self._counters == NULL:
+            self._counters = <int64_t *>calloc(
+                CALL_SAMPLES * self._plan.op_count, KNSOC_COUNTERS * sizeof(int64_t)
+            )
+            if self._counters == NULL:
+                raise MemoryError("no memory for the plan's counters")
+        for i in range(self._plan.op_count):
+            self._outputs[i] = NULL
+        self._busy = True
+        return 0
+
     def broken_guards(self):
         """Byte offsets at which something was written behind a buffer; empty if all is well."""
         cdef int64_t start, stop, i
@@ -830,7 +867,7 @@ cdef class Plan:
         cdef int32_t[:, ::1] potentials_so
         if form not in FORMS:
             raise ValueError(f"form is {form!r}, but must be one of {list(FORMS)}")
-        code = (KNSOC_FORM_AUTO, KNSOC_FORM_DENSE, KNSOC_FORM_EVENTS)[FORMS.index(form)]
+        code = _FORM_CODES[form]
         expected = knsoc_op_inputs(&self._plan.ops[0])
         if inputs_si.shape[1] != expected:
             raise ValueError(f"a sample has {inputs_si.shape[1]} inputs, but takes {expected}")
@@ -893,3 +930,219 @@ cdef class Plan:
                 f"{overflow.value}, outside the 32 bits of a potential "
                 f"({-2**31} to {2**31 - 1}). Use smaller weights, fewer bits or fewer inputs."
             )
+
+
+cdef class Tally:
+    """Running totals of a model, to which a call adds without a Python object in between.
+
+    Parameters
+    ----------
+    layers : sequence of ndarray of int64, shape (4,)
+        Per layer: samples, events in, synaptic operations, events out.
+    model : ndarray of int64, shape (4,)
+        Samples, events into the first layer, synaptic operations, events out of the last layer.
+    seconds : ndarray of float64, shape (1,)
+
+    Notes
+    -----
+    The arrays are added to in place, under the lock of the interpreter: no call is lost, whatever
+    the number of threads.
+    """
+
+    cdef list _arrays
+    cdef int64_t **_layers
+    cdef Py_ssize_t _count
+    cdef int64_t *_model
+    cdef double *_seconds
+
+    def __cinit__(self, layers, model, seconds):
+        cdef int64_t[::1] row
+        cdef double[::1] time
+        self._arrays = [*layers, model, seconds]
+        self._count = len(self._arrays) - 2
+        self._layers = <int64_t **>calloc(self._count + 1, sizeof(int64_t *))
+        if self._layers == NULL:
+            raise MemoryError("no memory for the totals")
+        for i in range(self._count + 1):
+            row = self._arrays[i]
+            if row.shape[0] != 4:
+                raise ValueError(f"array {i} has {row.shape[0]} totals, but must have 4")
+            self._layers[i] = &row[0]
+        self._model = self._layers[self._count]
+        time = seconds
+        if time.shape[0] != 1:
+            raise ValueError(f"seconds has {time.shape[0]} values, but must have 1")
+        self._seconds = &time[0]
+
+    def __dealloc__(self):
+        free(self._layers)
+
+    def add(self, int64_t samples, const int64_t[:, ::1] totals_lk, double seconds):
+        """Add a batch.
+
+        Parameters
+        ----------
+        samples : int
+        totals_lk : ndarray of int64, shape (layers, 3)
+            `COUNTERS` of all samples.
+        seconds : float
+        """
+        found = (totals_lk.shape[0], totals_lk.shape[1])
+        if found != (self._count, KNSOC_COUNTERS):
+            raise ValueError(
+                f"totals_lk has the shape {found}, but must have {(self._count, KNSOC_COUNTERS)}"
+            )
+        if self._count:
+            self._add(samples, &totals_lk[0, 0], 1, seconds)
+
+    cdef void _add(
+        self, int64_t samples, const int64_t *counters, int64_t rows, double seconds
+    ) noexcept:
+        """Adds `rows` sets of counters, [row][layer][KNSOC_COUNTERS]."""
+        cdef int64_t _
+        cdef Py_ssize_t i
+        cdef int64_t *row
+        for i in range(self._count):
+            self._layers[i][0] += samples
+        for _ in range(rows):
+            self._model[1] += counters[0]
+            for i in range(self._count):
+                row = self._layers[i]
+                row[1] += counters[0]
+                row[2] += counters[1]
+                row[3] += counters[2]
+                self._model[2] += counters[1]
+                counters += KNSOC_COUNTERS
+            self._model[3] += (counters - 1)[0]
+        self._model[0] += samples
+        self._seconds[0] += seconds
+
+
+cdef class Caller:
+    """A whole call in one step, for inputs that need no conversion: the short way to run a network.
+
+    Parameters
+    ----------
+    network : Network
+    plans : deque of Plan
+        Where a call takes its plan from, and puts it back.
+    limit : int
+        Samples at most; what is beyond is worth several threads. At least 1.
+
+    Notes
+    -----
+    ``call(inputs, tally, form, threads)`` returns the last op's output, or None where it leaves the
+    call to the long way, which then takes or refuses it: another type, shape or layout, a value
+    that is too large, more than `limit` samples, a potential that leaves 32 bits, an unknown form.
+    Nothing has been counted then.
+    """
+
+    cdef Network _network
+    cdef object _plans
+    cdef int64_t _limit, _inputs
+    cdef cnp.npy_intp[3] _shape
+    cdef int _largest
+
+    def __cinit__(self, Network network not None, plans, int64_t limit):
+        cdef const knsoc_op *first
+        if len(network) == 0:
+            raise ValueError("the network is empty; add an input first")
+        if limit < 1:
+            raise ValueError(f"limit is {limit}, but must be at least 1")
+        self._network = network
+        self._plans = plans
+        self._limit = min(limit, CALL_SAMPLES)
+        self._largest = network.largest_input
+        first = &network._ops[0]
+        self._inputs = knsoc_op_inputs(first)
+        self._shape[0], self._shape[1] = first.conv.x.length, first.conv.y.length
+        if first.image:
+            self._shape[0], self._shape[1] = self._shape[1], self._shape[0]
+        self._shape[2] = first.conv.channels
+
+    def __call__(self, inputs, Tally tally not None, form=None, threads=None):
+        cdef cnp.ndarray array
+        cdef Plan plan
+        cdef const char *asked
+        cdef int code, failed
+        cdef int64_t samples
+        cdef double start
+        cdef knsoc_overflow overflow
+        cdef cnp.npy_intp[4] dims
+        cdef const knsoc_op *last
+        cdef const uint8_t *values
+        if threads is not None and (type(threads) is not int or threads != 1):
+            return None
+        if form is not None:
+            if form not in FORMS:
+                return None
+            code = _FORM_CODES[form]
+        else:
+            # as os.environ has it, at a tenth of the time
+            asked = getenv("KERASNSOC_FORM")
+            if asked == NULL or asked[0] == 0 or strcmp(asked, "auto") == 0:
+                code = KNSOC_FORM_AUTO
+            elif strcmp(asked, "dense") == 0:
+                code = KNSOC_FORM_DENSE
+            elif strcmp(asked, "events") == 0:
+                code = KNSOC_FORM_EVENTS
+            else:
+                return None
+        if type(inputs) is not cnp.ndarray:
+            return None
+        array = inputs
+        if cnp.PyArray_TYPE(array) != cnp.NPY_UINT8 or not cnp.PyArray_IS_C_CONTIGUOUS(array):
+            return None
+        if cnp.PyArray_NDIM(array) == 4:
+            if (
+                cnp.PyArray_DIM(array, 1) != self._shape[0]
+                or cnp.PyArray_DIM(array, 2) != self._shape[1]
+                or cnp.PyArray_DIM(array, 3) != self._shape[2]
+            ):
+                return None
+        elif (
+            cnp.PyArray_NDIM(array) != 2
+            or self._shape[0] != 1
+            or self._shape[1] != 1
+            or cnp.PyArray_DIM(array, 1) != self._shape[2]
+        ):
+            return None
+        samples = cnp.PyArray_DIM(array, 0)
+        if not 1 <= samples <= self._limit or tally._count != self._network._count:
+            return None
+        start = perf_counter()
+        last = &self._network._ops[self._network._count - 1]
+        dims[0], dims[1], dims[2], dims[3] = samples, last.width, last.height, last.features
+        outputs = cnp.PyArray_EMPTY(
+            4, dims, cnp.NPY_INT32 if last.emits_potentials else cnp.NPY_UINT8, 0
+        )
+        try:
+            plan = self._plans.pop()
+        except IndexError:
+            plan = Plan(self._network)
+        try:
+            plan._prepare_call()
+            values = <const uint8_t *>cnp.PyArray_DATA(array)
+            plan._outputs[self._network._count - 1] = cnp.PyArray_DATA(outputs)
+            with nogil:
+                failed = (
+                    self._largest < 255
+                    and knsoc_u8_largest(values, samples * self._inputs) > self._largest
+                )
+                if not failed:
+                    failed = knsoc_run(
+                        &plan._plan,
+                        values,
+                        samples,
+                        code,
+                        plan._outputs,
+                        plan._counters,
+                        &overflow,
+                    )
+            if failed:
+                return None
+            tally._add(samples, plan._counters, samples, perf_counter() - start)
+        finally:
+            plan._busy = False
+            self._plans.append(plan)
+        return outputs

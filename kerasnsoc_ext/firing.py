@@ -11,6 +11,8 @@ Floats = npt.NDArray[np.float64]
 
 EXACT_IN_FLOAT32 = 2**24
 SEARCH_STEPS = 64
+FRACTIONS = tuple((k + 0.5) / 24 for k in (12, 5, 18, *range(24)))
+LEAST_SLOPE, MOST_SLOPE = 2.0**-24, 2.0**9
 
 
 class Line(NamedTuple):
@@ -55,45 +57,82 @@ def fit_line(
     # a table need not be in order; counting exceeded thresholds does not depend on it
     table = np.sort(thresholds_mn.astype(np.float64), axis=0)
     low, high = low_n.astype(np.float64), high_n.astype(np.float64)
-    below = np.where(table >= low, np.minimum(table, high), np.nan)
-    above = np.where(table < high, np.maximum(table + 1, low), np.nan)
+    # a condition that does not bind lies infinitely far on the right side
+    below = np.where(table >= low, np.minimum(table, high), -np.inf)
+    above = np.where(table < high, np.maximum(table + 1, low), np.inf)
 
-    def room(slope_n: Floats) -> tuple[Floats, Floats]:
-        """Largest offset that the one, smallest that the other kind of condition allows."""
-        with np.errstate(invalid="ignore"):
-            most = np.nan_to_num(level_m1 - slope_n * below, nan=np.inf).min(axis=0)
-            least = np.nan_to_num(level_m1 - slope_n * above, nan=-np.inf).max(axis=0)
-        # without a condition on one side any offset on the other side of a bound will do
-        most = np.where(np.isinf(most), np.where(np.isinf(least), 1.0, least + 2), most)
-        return most, np.where(np.isinf(least), most - 2, least)
-
-    # The room for the offset is concave in the slope; search its peak on a logarithmic scale.
-    left = np.full(low.shape, np.log(2.0**-24))
-    right = np.full(low.shape, np.log(2.0**9))
-    for _ in range(SEARCH_STEPS):
-        third = (right - left) / 3
-        a, b = left + third, right - third
-        most_a, least_a = room(np.exp(a))
-        most_b, least_b = room(np.exp(b))
-        first_is_wider = most_a - least_a > most_b - least_b
-        right = np.where(first_is_wider, b, right)
-        left = np.where(first_is_wider, left, a)
-    slope = np.exp((left + right) / 2).astype(np.float32)
-    most, least = room(slope.astype(np.float64))
-    offset = ((most + least) / 2).astype(np.float32)
-
-    # the proof, with the numbers that the kernels get
-    reach = np.maximum(np.abs(low), np.abs(high))
-    # two roundings of float32, each at most 2**-24 of its result, and those of this check
-    margin = 2.0**-22 * (reach * slope + np.abs(offset) + len(thresholds_mn))
-    at = slope.astype(np.float64) * below + offset
-    beyond = slope.astype(np.float64) * above + offset
-    fits = (np.isnan(at) | (at + margin < level_m1)) & (
-        np.isnan(beyond) | (beyond - margin >= level_m1)
-    )
-    if not fits.all():
+    # Most tables have regular steps, rounded down, and need no search: the last threshold tells
+    # the step but for a fraction.
+    levels = len(table)
+    span = np.maximum(table[-1] - table[0], 0.0)
+    slope, offset = np.ones(low.shape, np.float32), np.zeros(low.shape, np.float32)
+    bent = np.arange(len(low))
+    for fraction in (*FRACTIONS, None):
+        sides = below[:, bent], above[:, bent]
+        if fraction is None:
+            tried = _widest(level_m1, *sides)
+        else:
+            tried = np.clip((levels - 1) / (span[bent] + fraction), LEAST_SLOPE, MOST_SLOPE)
+            tried = np.where(span[bent] > 0, tried, 1.0).astype(np.float32)
+        moved, fits = _offset(level_m1, *sides, tried)
+        slope[bent], offset[bent] = tried, moved
+        bent = bent[~fits]
+        if not len(bent):
+            break
+    if len(bent):
         return None
     line = Line(np.zeros(size, np.float32), np.zeros(size, np.float32))
     line.slope_n[: len(slope)] = slope
     line.offset_n[: len(offset)] = offset
     return line
+
+
+def _room(
+    level_m1: Floats, below_mn: Floats, above_mn: Floats, slope_n: Floats
+) -> tuple[Floats, Floats]:
+    """Largest offset that the one, smallest that the other kind of condition allows."""
+    most = (level_m1 - slope_n * below_mn).min(axis=0)
+    least = (level_m1 - slope_n * above_mn).max(axis=0)
+    # without a condition on one side any offset on the other side of a bound will do
+    most = np.where(np.isinf(most), np.where(np.isinf(least), 1.0, least + 2), most)
+    return most, np.where(np.isinf(least), most - 2, least)
+
+
+def _offset(
+    level_m1: Floats,
+    below_mn: Floats,
+    above_mn: Floats,
+    slope_n: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """The offset in the middle of its room, and the proof, with the numbers that kernels get."""
+    slope = slope_n.astype(np.float64)
+    most, least = _room(level_m1, below_mn, above_mn, slope)
+    offset_n = ((most + least) / 2).astype(np.float32)
+
+    def margin(potentials_mn: Floats) -> Floats:
+        """Two roundings of float32, each at most 2**-24 of its result, and those of this check."""
+        reach = np.where(np.isinf(potentials_mn), 0, np.abs(potentials_mn))
+        return 2.0**-22 * (reach * slope + np.abs(offset_n) + len(level_m1))
+
+    at = slope * below_mn + offset_n
+    beyond = slope * above_mn + offset_n
+    fits = (at + margin(below_mn) < level_m1) & (beyond - margin(above_mn) >= level_m1)
+    return offset_n, np.asarray(fits.all(axis=0))
+
+
+def _widest(level_m1: Floats, below_mn: Floats, above_mn: Floats) -> npt.NDArray[np.float32]:
+    """Slopes that leave the most room for the offset.
+
+    The room is concave in the slope; its peak is searched on a logarithmic scale.
+    """
+    left = np.full(below_mn.shape[1], np.log(LEAST_SLOPE))
+    right = np.full(below_mn.shape[1], np.log(MOST_SLOPE))
+    for _ in range(SEARCH_STEPS):
+        third = (right - left) / 3
+        a, b = left + third, right - third
+        most_a, least_a = _room(level_m1, below_mn, above_mn, np.exp(a))
+        most_b, least_b = _room(level_m1, below_mn, above_mn, np.exp(b))
+        first_is_wider = most_a - least_a > most_b - least_b
+        right = np.where(first_is_wider, b, right)
+        left = np.where(first_is_wider, left, a)
+    return np.exp((left + right) / 2).astype(np.float32)

@@ -22,6 +22,11 @@ INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
 MAX_COLUMN_BYTES = 2**25  # times EVENT_BLOCK it still is an event's 32-bit index
 MAX_ROWS_BYTES = 2**28
+MOST_PADDING = 8
+"""Packed weights of either form may take this many times the weights themselves …"""
+
+SMALL_BYTES = 2**16
+"""… and this much, so that padding a few neurons to whole vectors cannot exhaust the memory."""
 MAX_DEPTHWISE_TAPS = 64
 FLAT_CHANNELS = 256
 
@@ -62,6 +67,13 @@ class Packed:
     line: Line | None
     thresholds: npt.NDArray[np.int32] | None
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays."""
+        line = self.line or ()
+        arrays = (self.fan_out_columns, self.fan_out_bytes, self.dense, self.rows, self.depthwise)
+        return sum(a.nbytes for a in (*arrays, self.thresholds, *line) if a is not None)
+
 
 def pack(
     layout: Layout,
@@ -98,6 +110,11 @@ def pack(
     if fan_out_cells.max() > 255 or cells[0] * channels > MAX_COLUMN_BYTES:
         return None
     padded = -(-neurons // EVENT_BLOCK) * EVENT_BLOCK
+    bytes_each = 1 if depthwise_xyc is None else 2
+    allowed = MOST_PADDING * weights_xycn.size + SMALL_BYTES
+    inputs = prod(weights_xycn.shape[:3])
+    if inputs * -(-neurons // layout.dense_block) * layout.dense_block * bytes_each > allowed:
+        return None
     kernel_wk_n = weights_xycn.reshape(weights_xycn.shape[0], -1, neurons)
     rows = depthwise = None
     period, flat = 0, False
@@ -105,7 +122,7 @@ def pack(
         low_n, high_n = _extremes(kernel_wk_n.reshape(-1, neurons), largest)
         dense, quads = _quads(kernel_wk_n, layout.dense_block)
         largest_weight = int(np.abs(weights_xycn.astype(np.int16)).max())
-        if prod(kernel_wk_n.shape[:2]) * padded <= MAX_ROWS_BYTES:
+        if inputs * padded <= min(allowed, MAX_ROWS_BYTES):
             rows = _rows(weights_xycn, padded, layout.vector_bytes, not fully)
         framed = quads * 4 != kernel_wk_n.shape[1]
     else:
@@ -113,9 +130,10 @@ def pack(
         low_c, high_c = _extremes(taps, largest)
         if max(-low_c.min(), high_c.max()) > INT16_MAX or len(taps) > MAX_DEPTHWISE_TAPS:
             return None
-        w = weights_xycn[0, 0].astype(np.int64)
-        low_n = np.where(w > 0, w * low_c[:, None], w * high_c[:, None]).sum(axis=0)
-        high_n = np.where(w > 0, w * high_c[:, None], w * low_c[:, None]).sum(axis=0)
+        positive_cn = np.maximum(weights_xycn[0, 0], 0).astype(np.int64)
+        negative_cn = np.minimum(weights_xycn[0, 0], 0).astype(np.int64)
+        low_n = low_c @ positive_cn + high_c @ negative_cn
+        high_n = high_c @ positive_cn + low_c @ negative_cn
         dense, quads = _pairs(weights_xycn[0, 0], layout.dense_block)
         largest_weight = 0
         depthwise, period, flat = _depthwise(depthwise_xyc, cells[2], layout.vector_bytes // 2)

@@ -10,6 +10,7 @@ from kerasnsoc.artifact import (
     ConcatParameters,
     ConvolutionalParameters,
     ConvolutionMode,
+    FilterParameters,
     FullyConnectedParameters,
     InputConvolutionalParameters,
     InputDataParameters,
@@ -17,6 +18,8 @@ from kerasnsoc.artifact import (
     LayerSpec,
     LearningSpec,
     NetworkSpec,
+    NeuronSpec,
+    PoolingParameters,
     PoolingType,
     SeparableConvolutionalParameters,
 )
@@ -32,10 +35,11 @@ def random_variables(
     table: bool = False,
     scaled: bool = False,
     learning: LearningSpec | None = None,
+    neuron: NeuronSpec | None = None,
 ) -> dict[str, np.ndarray]:
     """Valid arrays for one layer; `table` adds thresholds, `scaled` output_scale and _shift."""
     variables = {}
-    for name, shape in variable_shapes(parameters, input_dims, learning).items():
+    for name, shape in variable_shapes(parameters, input_dims, learning, neuron).items():
         if name == "weights" and learning is not None:
             ranks = rng.random((int(np.prod(shape[:3])), shape[3])).argsort(axis=0)
             variables[name] = (ranks < learning.num_weights).astype(np.int8).reshape(shape)
@@ -56,7 +60,20 @@ def random_variables(
             variables[name] = rng.choice(np.array([0, 0.25, 1, 3.7, 40], np.float32), shape)
         elif name == "thresholds" and table:
             variables[name] = np.sort(rng.integers(-300, 600, shape, dtype=np.int32), axis=1)
-        elif name.startswith("output") and scaled:
+        elif name == "spike_threshold":
+            variables[name] = rng.integers(1, 40 << neuron.shift, shape, dtype=np.int32)
+        elif name == "bias":
+            variables[name] = rng.integers(-3, 6, shape, dtype=np.int32)
+        elif name == "lowest_potential":
+            depth = 0 if neuron.rule == "signed" else 60 << neuron.shift
+            variables[name] = -rng.integers(0, depth + 1, shape, dtype=np.int32)
+        elif name == "initial_potential":
+            low = np.broadcast_to(variables["lowest_potential"], shape)
+            start = rng.integers(low, np.broadcast_to(variables["spike_threshold"], shape))
+            variables[name] = start.astype(np.int32)
+        elif name == "tau":
+            variables[name] = rng.choice([0.0, 0.004, 0.05], shape)
+        elif isinstance(parameters, FilterParameters) or (name.startswith("output") and scaled):
             variables[name] = rng.normal(size=shape)
     return variables
 
@@ -78,6 +95,7 @@ class Builder:
         table: bool = False,
         scaled: bool = False,
         learning: LearningSpec | None = None,
+        neuron: NeuronSpec | None = None,
     ) -> Builder:
         """Append a layer, by default behind the last one."""
         if inbounds is None:
@@ -86,9 +104,17 @@ class Builder:
         self.dims[name] = output_dims(parameters, feeding)
         incoming = feeding[0] if len(feeding) == 1 else self.dims[name]
         variables = random_variables(
-            parameters, incoming, self.rng, table=table, scaled=scaled, learning=learning
+            parameters,
+            incoming,
+            self.rng,
+            table=table,
+            scaled=scaled,
+            learning=learning,
+            neuron=neuron,
         )
-        self.layers.append(LayerSpec(name, parameters, tuple(inbounds), variables, learning))
+        self.layers.append(
+            LayerSpec(name, parameters, tuple(inbounds), variables, learning, neuron)
+        )
         return self
 
     def build(self, **arguments: object) -> NetworkSpec:
@@ -261,3 +287,93 @@ def learning_networks(seed: int = 0) -> dict[str, NetworkSpec]:
         .build()
     )
     return {"learning_majority": majority, "learning_swap": swap}
+
+
+def time_networks(seed: int = 0) -> dict[str, NetworkSpec]:
+    """Networks over time with every rule, reset, pooling of spikes and read-out."""
+    image = (
+        Builder(seed + 5)
+        .add(
+            "image",
+            InputConvolutionalParameters(
+                input_width=7,
+                input_height=6,
+                input_channels=1,
+                kernel_width=3,
+                kernel_height=2,
+                num_neurons=4,
+                convolution_mode=ConvolutionMode.Same,
+                weights_bits=5,
+                padding_value=3,
+            ),
+            neuron=NeuronSpec(rule="max", max_spikes=3, rectify=True, shift=2, unit="hz"),
+        )
+        .add(
+            "sum",
+            PoolingParameters(pooling_type=PoolingType.Average, pooling_width=2, pooling_height=2),
+        )
+        .add(
+            "wide",
+            SeparableConvolutionalParameters(
+                kernel_width=2, kernel_height=3, num_neurons=5, weights_bits=3
+            ),
+            neuron=NeuronSpec(rule="multi", reset="zero", shift=1),
+        )
+        .add("maximum", PoolingParameters(pooling_width=2, pooling_height=-1))
+        .add(
+            "hidden",
+            FullyConnectedParameters(num_neurons=6, weights_bits=4),
+            neuron=NeuronSpec(rule="single", reset="zero"),
+        )
+        .add(
+            "head",
+            FullyConnectedParameters(num_neurons=3, weights_bits=4, activations_enabled=False),
+        )
+        .add("lowpass", FilterParameters())
+        .build(input_scale=255.0, input_shift=3, time_step=0.001)
+    )
+    events = (
+        Builder(seed + 6)
+        .add("input", InputDataParameters(input_width=5, input_height=4, input_channels=2))
+        .add(
+            "conv",
+            ConvolutionalParameters(
+                kernel_width=3,
+                kernel_height=3,
+                num_neurons=4,
+                weights_bits=4,
+                pooling_type=PoolingType.Max,
+                pooling_width=2,
+                pooling_height=2,
+            ),
+            neuron=NeuronSpec(rule="signed", unit="hz"),
+        )
+        .add(
+            "deep",
+            ConvolutionalParameters(
+                kernel_width=2,
+                kernel_height=2,
+                num_neurons=3,
+                weights_bits=3,
+                pooling_type=PoolingType.Max,
+            ),
+            neuron=NeuronSpec(rule="signed", shift=1, unit="hz"),
+        )
+        .add("alpha", FilterParameters(order=2))
+        .build(time_step=0.002)
+    )
+    spikes = (
+        Builder(seed + 7)
+        .add("input", InputDataParameters(input_width=1, input_height=1, input_channels=9))
+        .add(
+            "graded",
+            FullyConnectedParameters(num_neurons=7, weights_bits=3, threshold_fire_bits=2),
+        )
+        .add(
+            "out",
+            FullyConnectedParameters(num_neurons=4, weights_bits=4),
+            neuron=NeuronSpec(rule="max", max_spikes=2, rectify=True),
+        )
+        .build(time_step=1.0)
+    )
+    return {"time_image": image, "time_events": events, "time_spikes": spikes}

@@ -10,16 +10,26 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc.artifact.errors import ArtifactError, Reason
-from kerasnsoc.artifact.geometry import Dims, Window, output_dims, spatial_geometry
-from kerasnsoc.artifact.limits import MAX_PARTIAL
+from kerasnsoc.artifact.geometry import (
+    Dims,
+    Window,
+    output_dims,
+    pooling_windows,
+    spatial_geometry,
+)
+from kerasnsoc.artifact.limits import INT32_MAX, MAX_PARTIAL
+from kerasnsoc.artifact.neurons import spikes_range
 from kerasnsoc.artifact.schema import (
     ActivationParameters,
     ConcatParameters,
+    FilterParameters,
     FullyConnectedParameters,
     InputConvolutionalParameters,
     InputDataParameters,
     LayerParameters,
     NetworkSpec,
+    NeuronSpec,
+    PoolingParameters,
     PoolingType,
     SeparableConvolutionalParameters,
     SpatialParameters,
@@ -47,7 +57,8 @@ class LayerBounds:
         Smallest and largest potential after pooling. For an input layer and a concatenation: of
         the values that pass through.
     output_range : tuple of int
-        Smallest and largest value that is sent on: an activation or a potential.
+        Smallest and largest value that is sent on: an activation, a number of spikes or a
+        potential.
     """
 
     depthwise_low: int
@@ -63,6 +74,7 @@ def layer_bounds(
     variables: Mapping[str, npt.NDArray[Any]],
     input_dims: Dims,
     input_range: tuple[int, int],
+    neuron: NeuronSpec | None = None,
 ) -> LayerBounds:
     """Bounds of one layer.
 
@@ -70,17 +82,20 @@ def layer_bounds(
     ----------
     parameters : LayerParameters
     variables : mapping of str to ndarray
-        Only the weights are looked at.
+        Only the weights are looked at; of neurons that integrate also their thresholds and
+        biases.
     input_dims : tuple of int, (width, height, features)
         For a Concat the joined map; an input layer knows it itself.
     input_range : tuple of int
         Smallest and largest value that arrives; extended to contain 0. An input layer knows it
         itself.
+    neuron : NeuronSpec, optional
 
     Raises
     ------
     ArtifactError
-        With `Reason.OVERFLOW` if a sum could exceed `limits.MAX_PARTIAL`.
+        With `Reason.OVERFLOW` if a sum could exceed `limits.MAX_PARTIAL`, or the carried potential
+        of a neuron 32 bits.
     ValueError
         If a separable layer is to take more than activations of 8 bits.
     """
@@ -88,6 +103,15 @@ def layer_bounds(
     if isinstance(parameters, InputDataParameters):
         top = 2**parameters.input_bits - 1
         return _passing(parameters.input_channels, 0, top, (0, top))
+    if isinstance(parameters, PoolingParameters):
+        cells = 1
+        if parameters.pooling_type is PoolingType.Average:
+            windows = pooling_windows(parameters, input_dims[:2])
+            cells = _most_cells(windows[0]) * _most_cells(windows[1])
+        _check_partial(max(-lo, hi) * cells)
+        return _passing(input_dims[2], lo * cells, hi * cells, (lo * cells, hi * cells))
+    if isinstance(parameters, FilterParameters):
+        return _passing(input_dims[2], lo, hi, (lo, hi))
     assert isinstance(parameters, ActivationParameters)
     if isinstance(parameters, ConcatParameters):
         return _passing(input_dims[2], lo, hi, _sent_on(parameters, lo, hi))
@@ -111,7 +135,11 @@ def layer_bounds(
     _check_partial(partial)
     for array in (low, high):
         array.flags.writeable = False
-    return LayerBounds(*depthwise, partial, low, high, _sent_on(parameters, least, most))
+    if neuron is not None:
+        sent_on = spikes_range(neuron, variables, low, high)
+    else:
+        sent_on = _sent_on(parameters, least, most)
+    return LayerBounds(*depthwise, partial, low, high, sent_on)
 
 
 def network_bounds(spec: NetworkSpec) -> dict[str, LayerBounds]:
@@ -141,10 +169,26 @@ def network_bounds(spec: NetworkSpec) -> dict[str, LayerBounds]:
         elif len(feeding) == 1:
             joined = feeding[0]
         try:
-            bounds[layer.name] = layer_bounds(layer.parameters, layer.variables, joined, arriving)
+            found = layer_bounds(layer.parameters, layer.variables, joined, arriving, layer.neuron)
+            if spec.time_step is not None:
+                _check_narrow(found)
         except ArtifactError as error:
             raise ArtifactError(error.reason, f"layer {layer.name!r}: {error}") from None
+        except ValueError as error:  # many spikes per step into a separable layer
+            raise ArtifactError(Reason.OVERFLOW, f"layer {layer.name!r}: {error}") from None
+        bounds[layer.name] = found
     return bounds
+
+
+def _check_narrow(bounds: LayerBounds) -> None:
+    """Over time everything is held in 32 bits."""
+    largest = max(bounds.partial, *(abs(end) for end in bounds.output_range))
+    if largest > INT32_MAX:
+        raise ArtifactError(
+            Reason.OVERFLOW,
+            f"a sum of one time step could reach {largest}, beyond the 32-bit {INT32_MAX}. Use "
+            f"fewer inputs, fewer bits, or neurons in front that spike less often per step.",
+        )
 
 
 def _passing(neurons: int, low: int, high: int, sent_on: tuple[int, int]) -> LayerBounds:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc.artifact.errors import Reason
-from kerasnsoc.artifact.geometry import Dims
+from kerasnsoc.artifact.geometry import Dims, output_dims
 from kerasnsoc.artifact.learning import learning_fault, learning_shapes
 from kerasnsoc.artifact.limits import (
     INT32_MAX,
@@ -21,17 +21,21 @@ from kerasnsoc.artifact.limits import (
     MAX_FILE_BYTES,
     MAX_SIDE,
 )
+from kerasnsoc.artifact.neurons import NEURON_VARIABLES, neuron_range, neuron_shapes
 from kerasnsoc.artifact.schema import (
     PARAMETERS,
     VARIABLE_DTYPES,
     ActivationParameters,
     ConvolutionMode,
+    FilterParameters,
     FullyConnectedParameters,
     InputConvolutionalParameters,
     InputDataParameters,
     LayerParameters,
     LayerType,
     LearningSpec,
+    NeuronSpec,
+    PoolingParameters,
     PoolingType,
     SeparableConvolutionalParameters,
     SpatialParameters,
@@ -39,6 +43,7 @@ from kerasnsoc.artifact.schema import (
 
 _FIRING = ("threshold_fire", "threshold_fire_step")
 _EXTRAS = ("thresholds", "output_scale", "output_shift")
+_FILTERING = ("tau", "initial_level", "output_scale", "output_shift")
 
 REQUIRED: Mapping[LayerType, tuple[str, ...]] = MappingProxyType(
     {
@@ -48,12 +53,22 @@ REQUIRED: Mapping[LayerType, tuple[str, ...]] = MappingProxyType(
         LayerType.Convolutional: ("weights", *_FIRING),
         LayerType.SeparableConvolutional: ("weights", "weights_pw", *_FIRING),
         LayerType.Concat: _FIRING,
+        LayerType.Pooling: (),
+        LayerType.Filter: _FILTERING,
     }
 )
-"""Variables that every layer of a kind has."""
+"""Variables that every layer of a kind has, unless it integrates and fires."""
+
+
+def required_variables(kind: LayerType, neuron: NeuronSpec | None) -> tuple[str, ...]:
+    """Variables that a layer must have, those of learning aside."""
+    if neuron is None:
+        return REQUIRED[kind]
+    return (*(name for name in REQUIRED[kind] if name not in _FIRING), *NEURON_VARIABLES)
+
 
 OPTIONAL: Mapping[LayerType, tuple[str, ...]] = MappingProxyType(
-    {kind: () if kind is LayerType.InputData else _EXTRAS for kind in REQUIRED}
+    {kind: _EXTRAS if "threshold_fire" in names else () for kind, names in REQUIRED.items()}
 )
 """Variables that a layer of a kind may have: a threshold table if it has an activation, an output
 scale and shift if it has none."""
@@ -76,6 +91,7 @@ _INTEGERS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "num_neurons": (1, MAX_FEATURES),
         "weights_bits": (1, 8),
         "threshold_fire": (INT32_MIN, INT32_MAX),
+        "order": (1, 2),
     }
 )
 _POOLING = ("pooling_width", "pooling_height", "pooling_stride_x", "pooling_stride_y")
@@ -117,7 +133,12 @@ def check_parameters(parameters: LayerParameters) -> None:
         )
     for entry in fields(parameters):
         _check_field(parameters, entry.name, getattr(parameters, entry.name))
-    if isinstance(parameters, SpatialParameters):
+    if isinstance(parameters, PoolingParameters):
+        if parameters.pooling_type is PoolingType.NoPooling:
+            _refuse(parameters, "pooling_type", parameters.pooling_type, "Max or Average")
+        if parameters.convolution_mode is ConvolutionMode.Full:
+            _refuse(parameters, "convolution_mode", parameters.convolution_mode, "Valid or Same")
+    if isinstance(parameters, SpatialParameters | PoolingParameters):
         _check_pooling(parameters)
 
 
@@ -172,7 +193,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _check_pooling(p: SpatialParameters) -> None:
+def _check_pooling(p: SpatialParameters | PoolingParameters) -> None:
     if p.pooling_type is PoolingType.NoPooling:
         for name in _POOLING:
             if getattr(p, name) != -1:
@@ -205,6 +226,7 @@ def variable_shapes(
     parameters: LayerParameters,
     input_dims: Dims | None = None,
     learning: LearningSpec | None = None,
+    neuron: NeuronSpec | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of all variables that a layer has or may have.
 
@@ -216,6 +238,8 @@ def variable_shapes(
         What arrives at the layer; for a Concat the joined map. An input layer knows it itself.
     learning : LearningSpec, optional
         Of a layer that learns; it has further variables, all of which are required.
+    neuron : NeuronSpec, optional
+        Of a layer that integrates and fires.
 
     Returns
     -------
@@ -228,7 +252,7 @@ def variable_shapes(
     ValueError
         If a variable would be larger than a file may be.
     """
-    if isinstance(parameters, InputDataParameters):
+    if isinstance(parameters, InputDataParameters | PoolingParameters):
         return {}
     shapes: dict[str, tuple[int, ...]] = {}
     neurons = neurons_of(parameters, input_dims)
@@ -245,14 +269,22 @@ def variable_shapes(
             shapes["weights_pw"] = (1, 1, channels, neurons)
         else:
             shapes["weights"] = (*kernel, neurons)
-    shapes["threshold_fire"] = (neurons,)
-    shapes["threshold_fire_step"] = (neurons,)
-    assert isinstance(parameters, ActivationParameters)
-    if parameters.activations_enabled:
-        shapes["thresholds"] = (neurons, 2**parameters.threshold_fire_bits - 1)
+    if isinstance(parameters, FilterParameters):
+        map_shape = _needed(input_dims)
+        shapes = {"tau": map_shape, "initial_level": map_shape}
+        shapes |= {"output_scale": (neurons,), "output_shift": (neurons,)}
+    elif neuron is not None:
+        sources = [] if input_dims is None else [input_dims]
+        shapes |= neuron_shapes(neurons, output_dims(parameters, sources))
     else:
-        shapes["output_scale"] = (neurons,)
-        shapes["output_shift"] = (neurons,)
+        shapes["threshold_fire"] = (neurons,)
+        shapes["threshold_fire_step"] = (neurons,)
+        assert isinstance(parameters, ActivationParameters)
+        if parameters.activations_enabled:
+            shapes["thresholds"] = (neurons, 2**parameters.threshold_fire_bits - 1)
+        else:
+            shapes["output_scale"] = (neurons,)
+            shapes["output_shift"] = (neurons,)
     if learning is not None:
         shapes |= learning_shapes(learning, shapes["weights"])
     for name, shape in shapes.items():
@@ -318,8 +350,11 @@ def variable_fault(
         return _not_finite(name, values) or _outside(name, values, 0, math.inf, "at least 0")
     if name == "thresholds":
         return _decreasing(values)
-    if name in ("output_scale", "output_shift"):
+    if name in _FILTERING:
         return _not_finite(name, values)
+    if name in NEURON_VARIABLES:
+        low, high = neuron_range(name)
+        return _outside(name, values, low, high, f"{low} to {high}")
     if learning is not None:
         message = learning_fault(learning, name, values)
         return None if message is None else Fault(Reason.VALUE, message)
@@ -332,6 +367,7 @@ def check_variable(
     name: str,
     values: object,
     learning: LearningSpec | None = None,
+    neuron: NeuronSpec | None = None,
 ) -> None:
     """Refuse a variable that does not belong to the layer, or does not fit.
 
@@ -343,7 +379,7 @@ def check_variable(
     name : str
     values : ndarray
         dtype exactly as in `kerasnsoc.artifact.schema.VARIABLE_DTYPES`.
-    learning : LearningSpec, optional
+    learning, neuron : LearningSpec, NeuronSpec, optional
         As for `variable_shapes`.
 
     Raises
@@ -355,7 +391,7 @@ def check_variable(
     ValueError
         If the shape is wrong or a value is out of range; the first one is named with its index.
     """
-    shapes = variable_shapes(parameters, input_dims, learning)
+    shapes = variable_shapes(parameters, input_dims, learning, neuron)
     fault = variable_fault(parameters, shapes, name, values, learning)
     if fault is None:
         return

@@ -13,6 +13,9 @@ from kerasnsoc.artifact.learning import LEARNING_SHARES
 from kerasnsoc.artifact.schema import (
     LEARNING_RULES,
     PARAMETERS,
+    RESETS,
+    SPIKE_RULES,
+    SPIKE_UNITS,
     VARIABLE_DTYPES,
     ConvolutionMode,
     LayerParameters,
@@ -20,6 +23,7 @@ from kerasnsoc.artifact.schema import (
     LayerType,
     LearningSpec,
     NetworkSpec,
+    NeuronSpec,
     PoolingType,
 )
 
@@ -30,6 +34,12 @@ _ENUMS: Mapping[str, type[ConvolutionMode | PoolingType]] = {
 _KINDS: Mapping[str, LayerType] = {kind.value: kind for kind in PARAMETERS}
 _LAYER_MEMBERS = ("inbounds", "name", "parameters", "type", "variables")
 _LEARNING_MEMBERS = tuple(sorted(entry.name for entry in fields(LearningSpec)))
+_NEURON_MEMBERS = tuple(sorted(entry.name for entry in fields(NeuronSpec)))
+_NEURON_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "rule": SPIKE_RULES,
+    "reset": RESETS,
+    "unit": SPIKE_UNITS,
+}
 
 
 def array_name(index: int, variable: str) -> str:
@@ -47,6 +57,7 @@ def layers_to_json(layers: Iterable[LayerSpec]) -> list[dict[str, Any]]:
             "type": layer.layer_type.value,
             "variables": sorted(layer.variables),
             **_learning_to_json(layer.learning),
+            **_neuron_to_json(layer.neuron),
         }
         for layer in layers
     ]
@@ -59,6 +70,8 @@ def describe(spec: NetworkSpec) -> dict[str, Any]:
         "input_shift": spec.input_shift,
         "layers": layers_to_json(spec.layers),
         "metadata": dict(spec.metadata),
+        # only there in networks over time, so that others are described as ever
+        **({} if spec.time_step is None else {"time_step": float(spec.time_step)}),
     }
 
 
@@ -89,6 +102,13 @@ def _learning_to_json(learning: LearningSpec | None) -> dict[str, Any]:
             value = float(value)
         record[name] = value
     return {"learning": record}
+
+
+def _neuron_to_json(neuron: NeuronSpec | None) -> dict[str, Any]:
+    """The member ``neuron``, which only a layer that integrates and fires has."""
+    if neuron is None:
+        return {}
+    return {"neuron": {name: getattr(neuron, name) for name in _NEURON_MEMBERS}}
 
 
 def _refuse(message: str) -> NoReturn:
@@ -129,8 +149,10 @@ def strings(value: object, where: str) -> list[str]:
 
 def layer_from_json(
     value: object, index: int
-) -> tuple[str, LayerParameters, tuple[str, ...], list[str], LearningSpec | None]:
-    """Name, arguments, inbound layers, variable names and learning of one layer.
+) -> tuple[
+    str, LayerParameters, tuple[str, ...], list[str], LearningSpec | None, NeuronSpec | None
+]:
+    """Name, arguments, inbound layers, variable names, learning and neurons of one layer.
 
     Types and members are settled here, ranges by `kerasnsoc.artifact.validate`.
 
@@ -140,10 +162,12 @@ def layer_from_json(
         With `Reason.MEMBER` or `Reason.NAME`.
     """
     where = f"layer {index}"
-    expected: tuple[str, ...] = _LAYER_MEMBERS
-    if type(value) is dict and "learning" in value:
-        expected = (*_LAYER_MEMBERS, "learning")
-    inbounds, name, parameters, kind, variables, *rest = members(value, expected, where)
+    extra: tuple[str, ...] = ()
+    if type(value) is dict:
+        extra = tuple(member for member in ("learning", "neuron") if member in value)
+    found = members(value, (*_LAYER_MEMBERS, *extra), where)
+    inbounds, name, parameters, kind, variables = found[: len(_LAYER_MEMBERS)]
+    rest = dict(zip(extra, found[len(_LAYER_MEMBERS) :], strict=True))
     if type(name) is not str:
         raise ArtifactError(
             Reason.NAME, f"the name of {where} is a {json_type(name)}, not a string"
@@ -162,7 +186,10 @@ def layer_from_json(
         _parameters_from_json(parameters, PARAMETERS[_KINDS[kind]], f"parameters of {where}"),
         tuple(strings(inbounds, f"inbounds of {where}")),
         names,
-        _learning_from_json(rest[0], f"learning of {where}") if rest else None,
+        _learning_from_json(rest["learning"], f"learning of {where}")
+        if "learning" in rest
+        else None,
+        _neuron_from_json(rest["neuron"], f"neuron of {where}") if "neuron" in rest else None,
     )
 
 
@@ -192,6 +219,24 @@ def _learning_from_json(value: object, where: str) -> LearningSpec:
         elif type(argument) is not int:
             _refuse(f"{name} in {where} is a {found}, but must be an integer")
     return LearningSpec(**arguments)
+
+
+def _neuron_from_json(value: object, where: str) -> NeuronSpec:
+    arguments = dict(zip(_NEURON_MEMBERS, members(value, _NEURON_MEMBERS, where), strict=True))
+    for name, argument in arguments.items():
+        found = json_type(argument)
+        if name in _NEURON_CHOICES:
+            if type(argument) is not str or argument not in _NEURON_CHOICES[name]:
+                shown = repr(argument[:80]) if type(argument) is str else f"a {found}"
+                _refuse(
+                    f"{name} in {where} is {shown}; known are {', '.join(_NEURON_CHOICES[name])}"
+                )
+        elif name == "rectify":
+            if type(argument) is not bool:
+                _refuse(f"{name} in {where} is a {found}, but must be a boolean")
+        elif type(argument) is not int:
+            _refuse(f"{name} in {where} is a {found}, but must be an integer")
+    return NeuronSpec(**arguments)
 
 
 def _parameters_from_json(value: object, cls: type[LayerParameters], where: str) -> LayerParameters:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from kerasnsoc.artifact.schema import (
     ConcatParameters,
     ConvolutionMode,
+    FilterParameters,
     FullyConnectedParameters,
     InputConvolutionalParameters,
     InputDataParameters,
     LayerParameters,
+    PoolingParameters,
     PoolingType,
     SpatialParameters,
 )
@@ -108,6 +110,29 @@ def spatial_geometry(p: SpatialParameters, input_wh: tuple[int, int]) -> Spatial
     return SpatialGeometry(windows[0], windows[2], windows[1], windows[3])  # type: ignore[arg-type]
 
 
+def pooling_windows(p: PoolingParameters, input_wh: tuple[int, int]) -> tuple[Window, Window]:
+    """Windows along x and y of a layer that pools spikes.
+
+    Raises
+    ------
+    ValueError
+        If a window does not fit, naming the axis.
+    """
+    windows = []
+    for axis, length, size, stride in (
+        ("x", input_wh[0], p.pooling_width, p.pooling_stride_x),
+        ("y", input_wh[1], p.pooling_height, p.pooling_stride_y),
+    ):
+        size = length if size == -1 else size
+        try:
+            windows.append(
+                window(length, size, size if stride == -1 else stride, p.convolution_mode)
+            )
+        except ValueError as error:
+            raise ValueError(f"axis {axis}: {error}") from None
+    return windows[0], windows[1]
+
+
 def output_dims(p: LayerParameters, inputs: Sequence[Dims]) -> Dims:
     """(width, height, features) that a layer makes of its inbound layers' dims.
 
@@ -124,6 +149,11 @@ def output_dims(p: LayerParameters, inputs: Sequence[Dims]) -> Dims:
         return *spatial_geometry(p, inputs[0][:2]).output_wh, p.num_neurons
     if isinstance(p, FullyConnectedParameters):
         return 1, 1, p.num_neurons
+    if isinstance(p, PoolingParameters):
+        windows = pooling_windows(p, inputs[0][:2])
+        return windows[0].output, windows[1].output, inputs[0][2]
+    if isinstance(p, FilterParameters):
+        return inputs[0]
     if isinstance(p, ConcatParameters):
         if len({dims[:2] for dims in inputs}) != 1:
             raise ValueError(

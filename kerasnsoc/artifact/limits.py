@@ -47,5 +47,9 @@ MAX_TOTAL_VALUES: Final = 1 << 30
 MAX_PARTIAL: Final = 1 << 62
 """Largest sum, in absolute value; beyond it 64-bit integers would be in reach of overflow."""
 
+MIN_TIME_STEP: Final = 1e-12
+MAX_TIME_STEP: Final = 1e9
+"""Seconds per step of a network over time; filters stay finite in between."""
+
 INT32_MIN: Final = -(1 << 31)
 INT32_MAX: Final = (1 << 31) - 1

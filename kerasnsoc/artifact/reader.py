@@ -223,7 +223,12 @@ def parse_network(data: memoryview) -> NetworkSpec:
 
 def _network(data: memoryview, parts: Frame) -> NetworkSpec:
     index = parse(bytes(data[parts.index]))
-    arrays, scale, shift, layers, metadata = members(index, INDEX_MEMBERS, "the index")
+    over_time = type(index) is dict and "time_step" in index
+    expected = (*INDEX_MEMBERS, "time_step") if over_time else INDEX_MEMBERS
+    arrays, scale, shift, layers, metadata, *rest = members(index, expected, "the index")
+    time_step = rest[0] if rest else None
+    if rest and type(time_step) is not float:
+        _refuse(Reason.MEMBER, "time_step must be a number with a point or an exponent")
     if type(scale) is not float:
         _refuse(Reason.MEMBER, "input_scale must be a number with a point or an exponent")
     if type(shift) is not int:
@@ -254,10 +259,10 @@ def _network(data: memoryview, parts: Frame) -> NetworkSpec:
     }
     _check_overlap(entries)
     specs = []
-    for number, (name, parameters, inbounds, names, learning) in enumerate(records):
+    for number, (name, parameters, inbounds, names, learning, neuron) in enumerate(records):
         values = {v: _view(data, parts, entries[array_name(number, v)]) for v in names}
-        specs.append(LayerSpec(name, parameters, inbounds, values, learning))
-    return NetworkSpec(tuple(specs), scale, shift, metadata)
+        specs.append(LayerSpec(name, parameters, inbounds, values, learning, neuron))
+    return NetworkSpec(tuple(specs), scale, shift, metadata, time_step)
 
 
 def _entry(name: str, value: Any, variable: str, body_length: int) -> ArrayEntry:

@@ -38,6 +38,8 @@ class LayerType(enum.Enum):
     Convolutional = "convolutional"
     SeparableConvolutional = "separable_convolutional"
     Concat = "concat"
+    Pooling = "pooling"
+    Filter = "filter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +134,33 @@ class InputConvolutionalParameters(SpatialParameters):
     padding_value: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoolingParameters(LayerParameters):
+    """Pooling of spikes, in a network over time; ``Average`` sums its window.
+
+    Sizes and strides of -1 are those of `SpatialParameters`. ``Same`` puts zeros around the map.
+    """
+
+    layer_type: ClassVar[LayerType] = LayerType.Pooling
+    pooling_type: PoolingType = PoolingType.Max
+    convolution_mode: ConvolutionMode = ConvolutionMode.Valid
+    pooling_width: int = -1
+    pooling_height: int = -1
+    pooling_stride_x: int = -1
+    pooling_stride_y: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterParameters(LayerParameters):
+    """A linear filter that reads out a network over time: a chain of equal low-pass stages.
+
+    ``order`` 1 is the filter of `kerasnsoc.spiking.Lowpass`, 2 that of `kerasnsoc.spiking.Alpha`.
+    """
+
+    layer_type: ClassVar[LayerType] = LayerType.Filter
+    order: int = 1
+
+
 PARAMETERS: Mapping[LayerType, type[LayerParameters]] = MappingProxyType(
     {
         cls.layer_type: cls
@@ -142,6 +171,8 @@ PARAMETERS: Mapping[LayerType, type[LayerParameters]] = MappingProxyType(
             ConvolutionalParameters,
             SeparableConvolutionalParameters,
             ConcatParameters,
+            PoolingParameters,
+            FilterParameters,
         )
     }
 )
@@ -185,6 +216,62 @@ class LearningSpec:
     seed: int = 0
 
 
+SPIKE_RULES = ("single", "multi", "max", "signed")
+"""How many spikes a step may hold: one, any number, up to a maximum, or any number of either sign.
+"""
+
+RESETS = ("subtract", "zero")
+"""What a spike does to the potential."""
+
+SPIKE_UNITS = ("count", "hz")
+"""What a spike stands for in the trained model: 1, or 1 / time step."""
+
+NEURON_LAYER_TYPES = frozenset(
+    {
+        LayerType.InputConvolutional,
+        LayerType.FullyConnected,
+        LayerType.Convolutional,
+        LayerType.SeparableConvolutional,
+    }
+)
+"""Kinds of layers that can hold integrate-and-fire neurons."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronSpec:
+    """Integrate-and-fire neurons: what a layer does with its potentials over time.
+
+    With ``P`` the potential that arrives in a step (after pooling), a neuron does::
+
+        v = v + f((P + bias) << shift)             f: max(., 0) if rectify, else itself
+        n = number of thresholds in v              as the rule allows
+        v = v - n * threshold                      or 0 where n > 0 and reset is "zero"
+        v = min(max(v, lowest_potential), 2**30 - 1)
+
+    Attributes
+    ----------
+    rule : {"single", "multi", "max", "signed"}
+        ``n`` is 1 if ``v >= threshold``; ``floor(v / threshold)``, at least 0; the same but at
+        most ``max_spikes``; ``floor(v / threshold)`` of either sign.
+    max_spikes : int
+        At least 1 with the rule ``max``, otherwise 0.
+    reset : {"subtract", "zero"}
+        ``signed`` subtracts.
+    rectify : bool
+    shift : int, 0 to 30
+        Binary digits that potentials have behind the point.
+    unit : {"count", "hz"}
+        Whether a spike is worth 1, or 1 / time step, to those who read the output in real units.
+    """
+
+    rule: str = "multi"
+    max_spikes: int = 0
+    reset: str = "subtract"
+    rectify: bool = False
+    shift: int = 0
+    unit: str = "count"
+
+
 VARIABLE_DTYPES: Mapping[str, npt.DTypeLike] = MappingProxyType(
     {
         "weights": np.dtype("int8"),
@@ -198,6 +285,12 @@ VARIABLE_DTYPES: Mapping[str, npt.DTypeLike] = MappingProxyType(
         "plasticity": np.dtype("float32"),
         "learning_steps": np.dtype("uint32"),
         "learning_counters": np.dtype("int16"),
+        "spike_threshold": np.dtype("int32"),
+        "bias": np.dtype("int32"),
+        "lowest_potential": np.dtype("int32"),
+        "initial_potential": np.dtype("int32"),
+        "tau": np.dtype("float64"),
+        "initial_level": np.dtype("float64"),
     }
 )
 """dtype of every variable a layer may hold, by name.
@@ -216,9 +309,17 @@ VARIABLE_DTYPES: Mapping[str, npt.DTypeLike] = MappingProxyType(
 ``plasticity``       (neurons,), multiples of 2**-16                 layers that learn
 ``learning_steps``   (neurons,)                                      layers that learn
 ``learning_counters``  as ``weights``                                rule ``majority`` only
+``spike_threshold``  (neurons,), 1 to 2**30                          integrate and fire
+``bias``             (neurons,)                                      integrate and fire
+``lowest_potential``  (neurons,), -2**30 to 0                        integrate and fire
+``initial_potential``  (width, height, neurons) of the output        integrate and fire
+``tau``              (width, height, features), seconds              filters
+``initial_level``    (width, height, features)                       filters
 ===================  ==============================================  =========================
 
-A concatenation has as many neurons as output features and no weights.
+A concatenation has as many neurons as output features and no weights. Layers that integrate and
+fire have no ``threshold_fire`` and no ``threshold_fire_step``; filters have ``output_scale`` and
+``output_shift``, which turn the integers that arrive into what they filter.
 """
 
 
@@ -238,6 +339,8 @@ class LayerSpec:
         Read-only arrays, named and shaped as in `VARIABLE_DTYPES`.
     learning : LearningSpec, optional
         Only of the last layer.
+    neuron : NeuronSpec, optional
+        Of layers that integrate and fire, in a network over time.
     """
 
     name: str
@@ -245,6 +348,7 @@ class LayerSpec:
     inbounds: tuple[str, ...] = ()
     variables: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     learning: LearningSpec | None = None
+    neuron: NeuronSpec | None = None
 
     @property
     def layer_type(self) -> LayerType:
@@ -276,12 +380,15 @@ class NetworkSpec:
     input_shift : int
     metadata : mapping
         Free JSON: producer versions, training provenance, class labels.
+    time_step : float, optional
+        Seconds per step of a network that runs over time; None for a network of one pass.
     """
 
     layers: tuple[LayerSpec, ...]
     input_scale: float = 1.0
     input_shift: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    time_step: float | None = None
 
     @property
     def input(self) -> InputSpec:

@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 from kerasnsoc.artifact.bounds import network_bounds
 from kerasnsoc.artifact.checks import (
-    REQUIRED,
     check_parameters,
     is_finite,
+    required_variables,
     shown,
     variable_fault,
     variable_shapes,
@@ -29,18 +29,24 @@ from kerasnsoc.artifact.limits import (
     MAX_METADATA_VALUES,
     MAX_NAME_LENGTH,
     MAX_SIDE,
+    MAX_TIME_STEP,
     MAX_TOTAL_VALUES,
+    MIN_TIME_STEP,
 )
+from kerasnsoc.artifact.neurons import check_neuron, check_potentials
 from kerasnsoc.artifact.schema import (
     INPUT_LAYER_TYPES,
     ActivationParameters,
     ConcatParameters,
+    FilterParameters,
     InputConvolutionalParameters,
     InputDataParameters,
     LayerSpec,
     LayerType,
     LearningSpec,
     NetworkSpec,
+    NeuronSpec,
+    PoolingParameters,
     SpatialParameters,
 )
 
@@ -65,6 +71,7 @@ def validate(spec: NetworkSpec) -> None:
     if not isinstance(spec, NetworkSpec):
         _refuse(Reason.MEMBER, f"expected a NetworkSpec, got a {type(spec).__name__}")
     _check_records(spec)
+    _check_time(spec)
     _check_wiring(spec)
     _check_layers(spec)
     _check_input(spec)
@@ -109,6 +116,47 @@ def _check_records(spec: NetworkSpec) -> None:
                 Reason.MEMBER,
                 f"layer {layer.name!r}: learning is a {type(layer.learning).__name__}, but must be "
                 f"a LearningSpec or None",
+            )
+        if layer.neuron is not None:
+            if not isinstance(layer.neuron, NeuronSpec):
+                _refuse(
+                    Reason.MEMBER,
+                    f"layer {layer.name!r}: neuron is a {type(layer.neuron).__name__}, but must be "
+                    f"a NeuronSpec or None",
+                )
+            try:
+                check_neuron(layer.neuron, layer.parameters)
+            except ValueError as error:
+                _refuse(Reason.VALUE, f"layer {layer.name!r}: {error}")
+
+
+def _check_time(spec: NetworkSpec) -> None:
+    """What only a network over time has, and what it has not."""
+    step = spec.time_step
+    if step is not None and not (type(step) is float and MIN_TIME_STEP <= step <= MAX_TIME_STEP):
+        _refuse(
+            Reason.VALUE,
+            f"time_step is {shown(step)}, but must be a float from {MIN_TIME_STEP:g} to "
+            f"{MAX_TIME_STEP:g} seconds, or None",
+        )
+    for layer in spec.layers:
+        needs_time = layer.neuron is not None or isinstance(
+            layer.parameters, PoolingParameters | FilterParameters
+        )
+        if step is None and needs_time:
+            what = "has neurons that integrate" if layer.neuron else f"is a {layer.layer_type.name}"
+            _refuse(
+                Reason.GRAPH,
+                f"layer {layer.name!r} {what}, which only a network over time can: it needs a "
+                f"time_step",
+            )
+        if step is not None and (
+            layer.learning is not None or isinstance(layer.parameters, ConcatParameters)
+        ):
+            what = "learns" if layer.learning else "is a Concat"
+            _refuse(
+                Reason.GRAPH,
+                f"layer {layer.name!r} {what}, which is not possible in a network over time",
             )
 
 
@@ -205,6 +253,11 @@ def _check_layers(spec: NetworkSpec) -> None:
                 f"allowed are {MAX_TOTAL_VALUES}",
             )
         bits[layer.name] = _signal(layer, signals)
+        if isinstance(layer.parameters, FilterParameters) and layer is not spec.layers[-1]:
+            _refuse(
+                Reason.GRAPH,
+                f"layer {layer.name!r} is a Filter, which can only be the last layer of a network",
+            )
         incoming = dims[layer.name] if len(sources) != 1 else sources[0]
         if layer.learning is not None:
             _check_learning(spec, layer, incoming, bits)
@@ -236,6 +289,17 @@ def _signal(layer: LayerSpec, signals: Mapping[str, int | None]) -> int | None:
     p = layer.parameters
     if isinstance(p, InputDataParameters):
         return p.input_bits
+    if isinstance(p, FilterParameters):
+        return None
+    if isinstance(p, PoolingParameters):
+        (source,) = signals.items()
+        if source[1] is None:
+            _refuse(
+                Reason.GRAPH,
+                f"layer {layer.name!r} pools {source[0]!r}, which sends on potentials or filtered "
+                f"values; it pools spikes and activations",
+            )
+        return source[1]
     assert isinstance(p, ActivationParameters)
     if isinstance(p, ConcatParameters):
         if len(set(signals.values())) > 1:
@@ -289,16 +353,22 @@ def _check_variables(layer: LayerSpec, incoming: Dims, is_last: bool) -> None:
         _refuse(reason, f"layer {layer.name!r}: {message}")
 
     try:
-        shapes = variable_shapes(layer.parameters, incoming, layer.learning)
+        shapes = variable_shapes(layer.parameters, incoming, layer.learning, layer.neuron)
     except ValueError as error:
         refuse(Reason.SHAPE, str(error))
-    for name in (*REQUIRED[layer.layer_type], *learning_variables(layer.learning)):
+    needed = required_variables(layer.layer_type, layer.neuron)
+    for name in (*needed, *learning_variables(layer.learning)):
         if name not in layer.variables:
             refuse(Reason.MEMBER, f"the variable {name!r} is missing")
     for name, values in layer.variables.items():
         fault = variable_fault(layer.parameters, shapes, name, values, layer.learning)
         if fault is not None:
             refuse(fault.reason, fault.message)
+    if layer.neuron is not None:
+        try:
+            check_potentials(layer.neuron, layer.variables)
+        except ArtifactError as error:
+            refuse(error.reason, str(error))
     scaled = [name for name in ("output_scale", "output_shift") if name in layer.variables]
     if len(scaled) == 1:
         refuse(Reason.MEMBER, f"{scaled[0]} is alone; output_scale and output_shift go together")

@@ -6,7 +6,7 @@ require("keras", "train")
 
 from kerasnsoc.conversion.advice import Advice, advise  # noqa: E402
 from kerasnsoc.conversion.check import check_model_compatibility  # noqa: E402
-from kerasnsoc.conversion.converter import convert, freeze  # noqa: E402
+from kerasnsoc.conversion.converter import convert, freeze, rounding_of  # noqa: E402
 from kerasnsoc.conversion.frozen import (  # noqa: E402
     FrozenBlock,
     FrozenConv2D,
@@ -22,6 +22,8 @@ from kerasnsoc.conversion.margins import (  # noqa: E402
 from kerasnsoc.conversion.mending import Change, FixedModel, fix  # noqa: E402
 from kerasnsoc.conversion.parity import LayerParity, ParityReport, compare  # noqa: E402
 from kerasnsoc.conversion.rules import Finding  # noqa: E402
+from kerasnsoc.conversion.time_frozen import FrozenNeurons  # noqa: E402
+from kerasnsoc.conversion.time_integers import LayerRounding, RoundingReport  # noqa: E402
 
 __all__ = [
     "Advice",
@@ -32,10 +34,13 @@ __all__ = [
     "FrozenBlock",
     "FrozenConv2D",
     "FrozenDense",
+    "FrozenNeurons",
     "FrozenSeparableConv2D",
     "LayerCertificate",
     "LayerParity",
+    "LayerRounding",
     "ParityReport",
+    "RoundingReport",
     "advise",
     "centre_thresholds",
     "certificate",
@@ -44,4 +49,5 @@ __all__ = [
     "convert",
     "fix",
     "freeze",
+    "rounding_of",
 ]

@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 
-from kerasnsoc.conversion.check import survey
+from kerasnsoc.conversion.check import findings, survey
 from kerasnsoc.conversion.mending import FixedModel, fix
 from kerasnsoc.conversion.rules import NEURAL, Finding
+from kerasnsoc.conversion.time_blocks import is_over_time
 from kerasnsoc.quantization.loading import load_quantized_model
 from kerasnsoc.quantization.policy import check_dtype_policy
 from kerasnsoc.quantization.rewriter import check_layer
@@ -77,6 +78,8 @@ def advise(
         if os.path.isdir(model):
             return [_folder(model)]
         model = load_quantized_model(model, compile=False)
+    if is_over_time(model):
+        return [Advice(*_parts(f)) for f in findings(model, input_is_sparse)]
     graph, found = survey(model, input_is_sparse)
     for node in graph.nodes:
         found += _unquantizable(node, {f.layer for f in found if f.rule == "argument"})

@@ -36,12 +36,13 @@ class Block:
     input_shape, output_shape : tuple of int, (height, width, channels)
         A vector has height and width 1.
     pooling : {"none", "max", "average"}
-        Average pooling is always global here.
+    global_pooling : bool
+        Whether the pooling takes the whole map; otherwise `pool_size` and `pool_strides` hold.
     pool_size, pool_strides : tuple of int, (height, width)
     activation : QuantizedActivation or None
         Of the block itself; a concatenation shares the one of its producers.
     summed_positions : int
-        Positions that a global average pooling adds up; 1 without it.
+        Positions that an average pooling adds up; 1 without it.
     dropped : list of str
         Trailing layers that the artifact leaves out, such as a softmax.
     """
@@ -56,6 +57,7 @@ class Block:
     pool_strides: tuple[int, int] = (1, 1)
     activation: QuantizedActivation | None = None
     summed_positions: int = 1
+    global_pooling: bool = False
     dropped: list[str] = field(default_factory=list)
 
     @property
@@ -130,6 +132,7 @@ def parse_blocks(model: keras.Model) -> ParsedModel:
             _require_open(block, blocks, layer)
             height, width, _ = block.output_shape
             block.pooling, block.summed_positions = "average", height * width
+            block.global_pooling = True
         elif isinstance(layer, layers.Activation | layers.Softmax):
             assert block is not None
             block.dropped.append(layer.name)

@@ -7,7 +7,8 @@ from typing import Literal, overload
 import keras
 
 from kerasnsoc.conversion.rules import INSTEAD, Checker, Finding
-from kerasnsoc.quantization.graph import Graph, Refusal, read
+from kerasnsoc.conversion.time_blocks import Refusal, is_over_time, parse_over_time
+from kerasnsoc.quantization import graph as graphs
 
 
 @overload
@@ -74,20 +75,26 @@ def require_compatible(model: keras.Model, input_is_sparse: bool) -> None:
 
 def findings(model: keras.Model, input_is_sparse: bool) -> list[Finding]:
     """All broken rules, in the order of the layers."""
+    if is_over_time(model):
+        try:
+            parse_over_time(model)
+        except Refusal as error:
+            return error.findings
+        return []
     try:
-        graph = read(model)
+        graph = graphs.read(model)
     except (RuntimeError, ValueError):
         return survey(model, input_is_sparse)[1]
     return Checker(graph, input_is_sparse).run()
 
 
-def survey(model: keras.Model, input_is_sparse: bool) -> tuple[Graph, list[Finding]]:
+def survey(model: keras.Model, input_is_sparse: bool) -> tuple[graphs.Graph, list[Finding]]:
     """A model read as far as it goes, and all that is wrong with its graph and with its layers.
 
     The graph has one node for each call of a shared layer, and the layers of nested models.
     """
-    refusals: list[Refusal] = []
-    graph = read(model, refuse=refusals.append)
+    refusals: list[graphs.Refusal] = []
+    graph = graphs.read(model, refuse=refusals.append)
     found = []
     for refusal in refusals:
         kind = type(_named(model, refusal.name)).__name__

@@ -35,6 +35,15 @@ from kerasnsoc.conversion.integer import (
     layer_spec,
 )
 from kerasnsoc.conversion.thresholds import INT32_MAX, Staircase, exact_thresholds, output_mapping
+from kerasnsoc.conversion.time_blocks import TimeModel, is_over_time, parse_over_time
+from kerasnsoc.conversion.time_integers import (
+    CAP,
+    RoundingReport,
+    Start,
+    TimeIntegers,
+    time_integers,
+    warn_about_rounding,
+)
 from kerasnsoc.quantization import QuantizedDense
 from kerasnsoc.quantization.transforms import canonicalize
 from kerasnsoc.runtime import Model
@@ -77,6 +86,8 @@ def convert(
     *,
     thresholds: Literal["exact", "linear"] = "exact",
     input_bits: int = 4,
+    start: Start = "half",
+    max_spikes: int | None = None,
 ) -> Model:
     """Freeze a quantized Keras model to integers, and optionally to a file.
 
@@ -101,11 +112,20 @@ def convert(
         original engine has it; rounding of the base then moves some activations by one level.
     input_bits : int
         Bits of the events, with ``input_is_sparse``.
+    start : {"half", "zero"}
+        Potentials before the first step, of neurons over time that have no seed: half a threshold,
+        with which the mean rate is right from the first step, or 0 as in `IAF`. Neurons with a seed
+        start where that seed lets a batch of one start.
+    max_spikes : int, optional
+        Most spikes of a neuron in one step, where `SpikingActivation` and ``IAF(spike_fn="multi")``
+        have no limit; what is left over stays in the potential. By default there is none, unless
+        the worst case of a deep network would leave 32 bits: then it is 255, with a warning.
 
     Returns
     -------
     Model
-        The runtime model.
+        The runtime model. For a model with spiking layers or ``TimeDistributed`` it runs over time;
+        what rounding changes in its rates is in its metadata and in `rounding_of`.
 
     Raises
     ------
@@ -125,6 +145,17 @@ def convert(
     """
     if thresholds not in ("exact", "linear"):
         raise ValueError(f"thresholds is {thresholds!r}, but it must be 'exact' or 'linear'")
+    if is_over_time(model):
+        over_time = _time_integers_of(
+            model, input_scaling, input_is_sparse, input_bits, start, max_spikes
+        )
+        if over_time.parsed.dropped:
+            _warn_about(over_time.parsed.dropped[0])
+        warn_about_rounding(over_time.rounding)
+        network = Model.from_spec(over_time.spec)
+        if file_path is not None:
+            network.save(_target(file_path, model.name))
+        return network
     integers = integers_of(
         model,
         input_scaling,
@@ -146,6 +177,8 @@ def freeze(
     input_is_sparse: bool = False,
     *,
     input_bits: int = 4,
+    start: Start = "half",
+    max_spikes: int | None = None,
 ) -> keras.Model:
     """The Keras model that computes exactly what the converted artifact computes.
 
@@ -155,21 +188,108 @@ def freeze(
 
     Parameters
     ----------
-    model, input_scaling, input_is_sparse, input_bits
+    model, input_scaling, input_is_sparse, input_bits, start, max_spikes
         As for `convert`.
 
     Returns
     -------
     keras.Model
         A new functional model; each layer bears the name of the runtime's layer. An output layer
-        without activation returns the same float32 values as `Model.evaluate`.
+        without activation returns the same float32 values as `Model.evaluate`. Over time, layers
+        with neurons return spikes in the unit of the source (Hz behind `SpikingActivation`, numbers
+        behind `IAF`), equal to the runtime's in every step; the model returns all steps, also where
+        the source returned the last one or a mean. Filters are those of the source, in float32.
 
     Notes
     -----
-    Sums run in float32 where they are proven to stay within ``2**24``, else in float64.
+    Sums run in float32 where they are proven to stay within ``2**24``, else in float64. Potentials
+    of neurons over time are 32-bit integers.
     """
+    if is_over_time(model):
+        from kerasnsoc.conversion.time_frozen import frozen_over_time  # which needs this module
+
+        return frozen_over_time(
+            _time_integers_of(model, input_scaling, input_is_sparse, input_bits, start, max_spikes)
+        )
     integers = integers_of(model, input_scaling, input_is_sparse, input_bits=input_bits)
     return frozen_model(integers)
+
+
+def rounding_of(
+    model: keras.Model,
+    input_scaling: tuple[float, int] | None = None,
+    input_is_sparse: bool = False,
+    *,
+    input_bits: int = 4,
+    max_spikes: int | None = None,
+) -> RoundingReport:
+    """What rounding to integers changes in a model over time, layer by layer.
+
+    Parameters
+    ----------
+    model, input_scaling, input_is_sparse, input_bits, max_spikes
+        As for `convert`.
+
+    Returns
+    -------
+    RoundingReport
+        Empty for a model of one pass, whose conversion is exact.
+    """
+    if not is_over_time(model):
+        return RoundingReport(())
+    return _time_integers_of(
+        model, input_scaling, input_is_sparse, input_bits, "half", max_spikes
+    ).rounding
+
+
+def _time_integers_of(
+    model: keras.Model,
+    input_scaling: tuple[float, int] | None,
+    input_is_sparse: bool,
+    input_bits: int,
+    start: Start,
+    max_spikes: int | None,
+) -> TimeIntegers:
+    if not isinstance(input_is_sparse, bool):
+        raise TypeError(f"input_is_sparse is {input_is_sparse!r}, but must be True or False")
+    if start not in ("half", "zero"):
+        raise ValueError(f"start is {start!r}, but it must be 'half' or 'zero'")
+    if isinstance(input_bits, bool) or input_bits not in range(1, 9):
+        raise ValueError(f"input_bits is {input_bits!r}, but it must be 1 to 8")
+    if max_spikes is not None and (
+        isinstance(max_spikes, bool) or not isinstance(max_spikes, int) or max_spikes < 1
+    ):
+        raise ValueError(f"max_spikes is {max_spikes!r}, but it must be None or at least 1")
+    _require_eager()
+    parsed = parse_over_time(model)
+    alpha, beta = _scaling(parsed, input_scaling, input_is_sparse)
+
+    def integers(most: int | None) -> TimeIntegers:
+        return time_integers(
+            parsed,
+            alpha,
+            beta,
+            input_is_sparse=input_is_sparse,
+            input_bits=int(input_bits),
+            start=start,
+            max_spikes=most,
+            metadata=_metadata(parsed),
+        )
+
+    try:
+        return integers(max_spikes)
+    except OverflowError as error:
+        if max_spikes is not None:
+            raise
+        reason = str(error)
+    found = integers(CAP)
+    warnings.warn(
+        f"neurons spike at most {CAP} times per step: without a limit, {reason} Pass "
+        f"max_spikes={CAP} to say that this is meant.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return found
 
 
 def integers_of(
@@ -234,7 +354,7 @@ def _require_eager() -> None:
 
 
 def _scaling(
-    parsed: ParsedModel, given: tuple[float, int] | None, input_is_sparse: bool
+    parsed: ParsedModel | TimeModel, given: tuple[float, int] | None, input_is_sparse: bool
 ) -> tuple[Fraction, int]:
     layer = parsed.rescaling
     if layer is not None:
@@ -318,7 +438,7 @@ def _require_int32(spec: NetworkSpec) -> None:
             )
 
 
-def _metadata(parsed: ParsedModel) -> dict[str, Any]:
+def _metadata(parsed: ParsedModel | TimeModel) -> dict[str, Any]:
     return {
         "name": parsed.name,
         "producer": {
@@ -332,13 +452,17 @@ def _metadata(parsed: ParsedModel) -> dict[str, Any]:
 def _warn_about_dropped(integers: IntegerModel) -> None:
     dropped = [name for block in integers.parsed.blocks for name in block.dropped]
     if dropped:
-        warnings.warn(
-            f"layer {dropped[0]!r} behind the last neural layer is left out of the artifact: it "
-            f"returns the values in front of it. Their argmax is the same if the function is "
-            f"increasing.",
-            UserWarning,
-            stacklevel=3,
-        )
+        _warn_about(dropped[0])
+
+
+def _warn_about(dropped: str) -> None:
+    warnings.warn(
+        f"layer {dropped!r} behind the last neural layer is left out of the artifact: it "
+        f"returns the values in front of it. Their argmax is the same if the function is "
+        f"increasing.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _warn_about_registers(spec: NetworkSpec) -> None:
@@ -403,7 +527,7 @@ def frozen_model(integers: IntegerModel) -> keras.Model:
         if block.is_concat:
             tensors[block.name] = keras.layers.Concatenate(name=block.name)(feeding)
             continue
-        layer = _frozen_layer(integers.blocks[block.name], bounds[block.name])
+        layer = frozen_layer(integers.blocks[block.name], bounds[block.name])
         arriving = feeding[0]
         if len(arriving.shape) == 2 and not isinstance(layer, frozen.FrozenDense):
             arriving = keras.layers.Reshape(block.input_shape)(arriving)
@@ -411,12 +535,12 @@ def frozen_model(integers: IntegerModel) -> keras.Model:
         pending.append((layer, integers.blocks[block.name]))
     model = keras.Model(source, tensors[parsed.blocks[-1].name], name=f"{parsed.name}_frozen")
     for layer, block_integers in pending:
-        _require_dtypes(layer)
-        _fill(layer, block_integers)
+        require_dtypes(layer)
+        fill(layer, block_integers)
     return model
 
 
-def _require_dtypes(layer: frozen.FrozenBlock) -> None:
+def require_dtypes(layer: keras.layers.Layer) -> None:
     """JAX quietly makes float32 of float64 unless it is told not to."""
     for constant in layer.weights:
         stored = keras.backend.standardize_dtype(constant.value.dtype)
@@ -428,17 +552,22 @@ def _require_dtypes(layer: frozen.FrozenBlock) -> None:
             )
 
 
-def _frozen_layer(integers: IntegerBlock, bound: LayerBounds) -> frozen.FrozenBlock:
+def frozen_layer(
+    integers: IntegerBlock, bound: LayerBounds, *, only_potentials: bool = False, codes: int = 255
+) -> frozen.FrozenBlock:
+    """A frozen layer, still empty, whose accumulator holds all sums; `codes` bounds its input."""
     block, stairs = integers.block, integers.stairs
     # the shift is added to sums of unshifted codes: twice the bound covers both
     partial = 2 * bound.partial if integers.affine.beta else bound.partial
     # the pointwise stage multiplies depthwise sums, of which TF32 keeps 11 bits
     depthwise = max(-bound.depthwise_low, bound.depthwise_high)
-    fits = partial <= frozen.FLOAT32_EXACT and depthwise < frozen.TF32_EXACT
+    largest = max(depthwise, codes)
+    fits = partial <= frozen.FLOAT32_EXACT and largest < frozen.TF32_EXACT
+    bits = None if only_potentials else 0
     common: dict[str, Any] = {
         "alpha": float(integers.affine.alpha),
         "beta": integers.affine.beta,
-        "bits": 0 if stairs is None else stairs.bits,
+        "bits": bits if stairs is None else stairs.bits,
         "step_height": 1.0 if stairs is None else float(stairs.step_height),
         "pooling": block.pooling,
         "pool_size": block.pool_size,
@@ -460,7 +589,7 @@ def _frozen_layer(integers: IntegerBlock, bound: LayerBounds) -> frozen.FrozenBl
     )
 
 
-def _fill(layer: frozen.FrozenBlock, integers: IntegerBlock) -> None:
+def fill(layer: frozen.FrozenBlock, integers: IntegerBlock) -> None:
     """Give a built frozen layer its integers."""
     affine = integers.affine
     if integers.weights_pw is not None:
@@ -470,6 +599,8 @@ def _fill(layer: frozen.FrozenBlock, integers: IntegerBlock) -> None:
         layer.kernel.assign(integers.weights)
     if affine.beta:
         layer.offset.assign(affine.beta * np.array(affine.weight_sums, np.float64))
+    if layer.bits is None:
+        return
     if integers.stairs is None:
         scale, shift = output_mapping(affine)
         layer.scale.assign(scale)

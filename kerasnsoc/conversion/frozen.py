@@ -33,8 +33,9 @@ class FrozenBlock(keras.layers.Layer):
         the activation in front.
     beta : int
         Integer that stands for an input of 0 (images only).
-    bits : int
-        Activation bits; 0 for an output block, whose values are ``P * scale + shift``.
+    bits : int or None
+        Activation bits; 0 for an output block, whose values are ``P * scale + shift``; None for a
+        block whose values are the potentials ``P``.
     step_height : float
         Output step of the activation.
     pooling : {"none", "max", "average"}
@@ -51,7 +52,7 @@ class FrozenBlock(keras.layers.Layer):
         *,
         alpha: float,
         beta: int = 0,
-        bits: int,
+        bits: int | None,
         step_height: float = 1.0,
         pooling: str = "none",
         pool_size: tuple[int, int] = (1, 1),
@@ -89,7 +90,7 @@ class FrozenBlock(keras.layers.Layer):
             self.offset = self.add_constant("offset", (self.neurons,))
         if self.bits:
             self.thresholds = self.add_constant("thresholds", (self.neurons * (2**self.bits - 1),))
-        else:
+        elif self.bits is not None:
             self.scale = self.add_constant("scale", (self.neurons,), "float64")
             self.shift = self.add_constant("shift", (self.neurons,), "float64")
         self.built = True
@@ -109,6 +110,8 @@ class FrozenBlock(keras.layers.Layer):
         if self.beta:
             potentials = potentials + self.offset
         potentials = self.pool(potentials)
+        if self.bits is None:
+            return potentials
         if not self.bits:
             values = ops.cast(potentials, "float64") * self.scale + self.shift
             return ops.cast(values, self.compute_dtype)
@@ -129,6 +132,7 @@ class FrozenBlock(keras.layers.Layer):
 
     def levels(self, potentials: Any) -> Any:
         """Number of thresholds below the potential, by bisection of each neuron's sorted row."""
+        assert self.bits is not None
         row = ops.arange(self.neurons, dtype="int32") * (2**self.bits - 1)
         level = ops.zeros_like(potentials, dtype="int32")
         for bit in reversed(range(self.bits)):

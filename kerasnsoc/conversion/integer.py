@@ -208,7 +208,7 @@ def _parameters(integers: IntegerBlock, *, is_input: bool) -> LayerParameters:
         "stride_y": layer.strides[0],
         "pooling_type": PoolingType(block.pooling),
     }
-    if block.pooling == "max":
+    if block.pooling != "none" and not block.global_pooling:
         common |= {
             "pooling_width": block.pool_size[1],
             "pooling_height": block.pool_size[0],

@@ -21,6 +21,7 @@ from kerasnsoc.conversion.rules import (
     RELU_NAMES,
     Finding,
 )
+from kerasnsoc.conversion.time_blocks import is_over_time
 from kerasnsoc.quantization.graph import Graph, Node, Refusal, read
 from kerasnsoc.quantization.policy import check_dtype_policy
 from kerasnsoc.quantization.transforms import affine
@@ -129,12 +130,17 @@ def fix(model: keras.Model, *, input_is_sparse: bool = False) -> FixedModel:
         If it is no Keras model.
     RuntimeError
         If the model cannot be built anew: it is subclassed, has several inputs or outputs, or
-        contains operations that no layer stands for.
+        contains operations that no layer stands for; or it runs over time.
 
     See Also
     --------
     advise : what is wrong, without changing it.
     """
+    if is_over_time(model):
+        raise RuntimeError(
+            f"the model {model.name!r} runs over time; only models of one pass are rewritten. "
+            "What advise says of it has to be changed by hand."
+        )
     new, changes, blocking = _rewritten(model)
     if new is None:
         lines = "\n".join(f"- {r.message} {r.remedy}".rstrip() for r in blocking)

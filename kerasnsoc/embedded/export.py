@@ -135,6 +135,11 @@ def export_c(
     """
     model = artifact if isinstance(artifact, Model) else Model(artifact)
     spec = model.to_spec()
+    if spec.time_step is not None:
+        raise ValueError(
+            "the network runs over time, but exported C runs in one pass. Run it with "
+            "kerasnsoc.runtime, or export a network of graded activations."
+        )
     if len(spec.layers) == 1 and isinstance(spec.layers[0].parameters, InputDataParameters):
         raise ValueError(
             f"the network has only the input layer {spec.layers[0].name!r}; there is nothing to "

@@ -10,6 +10,8 @@ from numbers import Real
 from typing import Literal, TypeAlias, get_args
 
 from kerasnsoc.energy.quantities import Quantity
+from kerasnsoc.nsoc import devices as chips
+from kerasnsoc.nsoc.devices import DeviceSpec
 
 Scope: TypeAlias = Literal["per_term", "all_in"]
 
@@ -38,6 +40,11 @@ class EnergyDevice:
         updates and leakage at one operating point; nothing else is charged on top.
     note : str
         What one should know before quoting the result.
+    operations : mapping of str to Quantity or None
+        J per operation of further kinds, see `FURTHER_OPERATIONS`. None: the device does such
+        things, and another figure contains their cost.
+    separate : mapping of str to Quantity
+        W that are shown beside a total and never in it: of a board, or at another voltage.
     """
 
     name: str
@@ -48,12 +55,14 @@ class EnergyDevice:
     static: Mapping[str, Quantity] = field(default_factory=dict)
     scope: Scope = "per_term"
     note: str = ""
+    operations: Mapping[str, Quantity | None] = field(default_factory=dict)
+    separate: Mapping[str, Quantity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.scope not in get_args(Scope):
             raise ValueError(f"scope is {self.scope!r}, but it must be one of {get_args(Scope)}")
         for name, quantity in self.quantities.items():
-            unit = "W" if name.startswith("static") else "J"
+            unit = "W" if name.startswith(("static ", "separate ")) else "J"
             if quantity.unit != unit:
                 raise ValueError(
                     f"figure {name!r} of device {self.name!r} is in {quantity.unit}, but it must "
@@ -66,7 +75,9 @@ class EnergyDevice:
         named = {"synop": self.energy_per_synop, "neuron": self.energy_per_neuron}
         if self.energy_per_spike is not None:
             named["spike"] = self.energy_per_spike
-        return named | {f"static {rail}": watts for rail, watts in self.static.items()}
+        named |= {kind: each for kind, each in self.operations.items() if each is not None}
+        named |= {f"static {rail}": watts for rail, watts in self.static.items()}
+        return named | {f"separate {rail}": watts for rail, watts in self.separate.items()}
 
 
 _SURVEY = "Tang et al., Frontiers in Neuroscience 17:1187252, 2023, table 3"
@@ -227,6 +238,8 @@ _devices: dict[str, EnergyDevice] = {device.name: device for device in _TABLE}
 def get_device(name: str | EnergyDevice) -> EnergyDevice:
     """The device of that name; upper and lower case are the same, ``µ`` may be written ``u``.
 
+    Chips that `kerasnsoc.nsoc` describes, and of which this table has no entry, are found too.
+
     Raises
     ------
     ValueError
@@ -234,7 +247,10 @@ def get_device(name: str | EnergyDevice) -> EnergyDevice:
     """
     if isinstance(name, EnergyDevice):
         return name
-    device = _devices.get(_key(name))
+    key = _key(name)
+    device = _devices.get(key)
+    if device is None and chips.is_device(key):
+        device = chip_energy(chips.get_device(key))
     if device is None:
         raise ValueError(
             f"Energy specs unknown for device {name!r}. Known devices: "
@@ -244,8 +260,75 @@ def get_device(name: str | EnergyDevice) -> EnergyDevice:
 
 
 def list_devices() -> tuple[str, ...]:
-    """Names of all known devices, in alphabetical order."""
-    return tuple(sorted(_devices))
+    """Names of all known devices, in alphabetical order; of the Speck chips, which share their
+    figures, only ``speck2f``."""
+    further = (
+        name
+        for name in chips.list_devices()
+        if name not in _devices and (name == "speck2f" or chips.get_device(name).family != "speck")
+    )
+    return tuple(sorted((*_devices, *further)))
+
+
+FURTHER_OPERATIONS: Mapping[str, str] = {
+    "e_event": "events",
+    "e_leak": "leak updates",
+    "e_upd_active": "firing neurons",
+    "e_route": "packets",
+    "e_hop_x": "hops in x",
+    "e_hop_y": "hops in y",
+    "e_io": "events through pads",
+    "e_dvs": "sensor events",
+    "e_sync": "barriers",
+}
+"""Figure of a chip -> the kind of operation that it prices, beyond those of any device."""
+
+
+def chip_energy(
+    chip: str | DeviceSpec, *, profile: str = "default", uses_sensor: bool = False
+) -> EnergyDevice:
+    """What a chip pays per operation, in the form of this table.
+
+    Parameters
+    ----------
+    chip : str or DeviceSpec
+        One of `kerasnsoc.nsoc.list_devices`.
+    profile : str
+        ``"default"``, or one of the chip's further sets of figures, such as ``"calibrated"``.
+    uses_sensor : bool
+        Whether the sensor on the chip is switched on, whose rails are charged then.
+
+    Raises
+    ------
+    ValueError
+        If the chip or the profile is unknown.
+    """
+    chip = chips.get_device(chip)
+    profiles = {"default": chip.energy, **chip.energies}
+    if profile not in profiles:
+        raise ValueError(
+            f"profile is {profile!r}, but the energy of {chip.name!r} is known as "
+            f"{', '.join(map(repr, profiles))}"
+        )
+    spec = profiles[profile]
+    contained = f"contained in the figure per synaptic operation ({spec.e_syn.source})"
+    neuron = spec.e_upd
+    if neuron is None:
+        is_all_in = spec.scope == "all_in"
+        unknown = Quantity.unknown("J", spec.e_syn.grade, contained)
+        neuron = unknown if is_all_in else Quantity.exact(0.0, "J", spec.e_syn.grade, contained)
+    return EnergyDevice(
+        chip.name,
+        not spec.is_dense,
+        spec.e_syn,
+        neuron,
+        spec.e_spike,
+        dict(spec.static_w) | (dict(spec.dvs_static_w) if uses_sensor else {}),
+        spec.scope,
+        " ".join(filter(None, (spec.note, chip.note))),
+        {kind: getattr(spec, name) for name, kind in FURTHER_OPERATIONS.items()},
+        dict(spec.separate_static_w),
+    )
 
 
 def register_device(

@@ -12,9 +12,9 @@ from kerasnsoc._extras import require
 from kerasnsoc.energy._columns import head, layout, parse_column
 from kerasnsoc.energy.devices import EnergyDevice, get_device, list_devices, register_device
 from kerasnsoc.energy.quantities import Quantity
-from kerasnsoc.energy.report import make_frame
+from kerasnsoc.energy.report import EnergyReport, LayerCounts, make_frame, price_counts
 from kerasnsoc.spiking import layer_statistics as statistics
-from kerasnsoc.spiking._graph import Node, first_node, graph_of, is_layer, wrapped
+from kerasnsoc.spiking._graph import Node, first_node, graph_of, is_layer, unwrapped, wrapped
 from kerasnsoc.spiking._rates import measure_rates
 from kerasnsoc.spiking._time_step import TimeStep
 from kerasnsoc.spiking._uses import Use, all_uses
@@ -293,6 +293,71 @@ class ModelEnergy:
             for joules in self.layer_energy(layer, device, timesteps_per_inference, dt)
         )
 
+    def report(
+        self,
+        device: str | EnergyDevice,
+        timesteps_per_inference: float = 1,
+        dt: Any = None,
+        *,
+        duration_s: float | None = None,
+    ) -> EnergyReport:
+        """The same report as that of a counted run, from mean rates, for one inference.
+
+        Where `total_energy` gives one number, this gives its interval, grade and sources, and
+        charges spikes, events and static power too, where the device has figures for them.
+
+        Parameters
+        ----------
+        device : str or EnergyDevice
+            A chip of `kerasnsoc.nsoc` is known too.
+        timesteps_per_inference, dt
+            As of `layer_energy`.
+        duration_s : float, optional
+            Time for which static power is charged.
+
+        Returns
+        -------
+        EnergyReport
+            Counts are expectations, and need not be whole.
+
+        Raises
+        ------
+        ValueError
+            As of `layer_energy`.
+        """
+        seconds = self._seconds(timesteps_per_inference, dt)
+        table = get_device(device)
+        if table.spiking and self.example_data is None:
+            raise ValueError(
+                f"device {table.name!r} is spiking, so that its energy depends on firing rates: "
+                "example_data must be given to ModelEnergy"
+            )
+        counts = []
+        for layer in self.model.layers:
+            uses = self._uses_of(layer)
+            neurons = sum(use.stats.get("neurons", 0) for use in uses)
+            events = spikes = synops = 0.0
+            if self.example_data is not None:
+                synops = math.fsum(use.synops_per_second for use in uses) * seconds
+                for use in uses:
+                    if neurons_of_use := use.stats.get("neurons", 0):
+                        spikes += neurons_of_use * _output_hz(use) * seconds
+                    if use.stats.get("connections", 0):
+                        events += _inputs(use) * use.rate * seconds
+            counts.append(
+                LayerCounts(
+                    layer.name,
+                    samples=1,
+                    synaptic_ops=_whole(synops),
+                    neuron_updates=_whole(neurons * timesteps_per_inference),
+                    spikes=_whole(spikes),
+                    connections=sum(use.stats.get("connections", 0) for use in uses),
+                    more={"events": _whole(events)},
+                    steps=timesteps_per_inference,
+                )
+            )
+        return price_counts(counts, table, duration_s)
+
     def summary(
         self,
         columns: Sequence[str] = DEFAULT_COLUMNS,
@@ -531,6 +596,25 @@ def _warn_unknown(layer_class: str) -> None:
         UserWarning,
         stacklevel=3,
     )
+
+
+def _inputs(use: Use) -> int:
+    """Values that a use takes in per sample and time step."""
+    shapes = use.node.input_shapes
+    shapes = shapes if isinstance(shapes, list) else [shapes]
+    # an undefined axis is the batch or time
+    return sum(math.prod(n for n in shape[1:] if n is not None) for shape in shapes)
+
+
+def _output_hz(use: Use) -> float:
+    layer = unwrapped(use.node.layer)
+    is_count = getattr(layer, "SPIKE_UNIT", None) == "count"
+    return use.output_rate / layer.seconds_per_step if is_count else use.output_rate
+
+
+def _whole(count: float) -> float:
+    """A count that is whole but for rounding as an int."""
+    return round(count) if math.isclose(count, round(count), rel_tol=1e-12) else count
 
 
 def _price(count: float, quantity: Quantity) -> float:

@@ -37,20 +37,34 @@ class LayerCounts:
         non-zero outputs.
     connections : int
         Synapses applied by a dense computation of one sample.
+    more : mapping of str to int
+        Further kinds of operations, named as in `kerasnsoc.energy.devices.FURTHER_OPERATIONS`.
+        Those "firing neurons" are among the neuron updates.
+    core : int, tuple of int or None
+        Where on a chip the layer is; None in software.
+    steps : float
+        Time steps per sample. A device that computes zeros too computes a sample once.
+
+    Counts estimated from mean rates need not be whole.
     """
 
     layer: str
     samples: int
-    synaptic_ops: int
-    neuron_updates: int
-    spikes: int
+    synaptic_ops: float
+    neuron_updates: float
+    spikes: float
     connections: int
+    more: Mapping[str, float] = field(default_factory=dict)
+    core: int | tuple[int, ...] | None = None
+    steps: float = 1
 
     def __add__(self, other: LayerCounts) -> LayerCounts:
-        if (self.layer, self.connections) != (other.layer, other.connections):
+        own, theirs = ((c.layer, c.connections, c.steps) for c in (self, other))
+        if own != theirs:
             raise ValueError(
-                f"counts of layer {self.layer!r} with {self.connections} connections cannot be "
-                f"added to those of {other.layer!r} with {other.connections}"
+                f"counts of layer {self.layer!r} with {self.connections} connections and "
+                f"{self.steps:g} steps cannot be added to those of {other.layer!r} with "
+                f"{other.connections} and {other.steps:g}"
             )
         return replace(
             self,
@@ -58,6 +72,11 @@ class LayerCounts:
             synaptic_ops=self.synaptic_ops + other.synaptic_ops,
             neuron_updates=self.neuron_updates + other.neuron_updates,
             spikes=self.spikes + other.spikes,
+            more={
+                kind: self.more.get(kind, 0) + other.more.get(kind, 0)
+                for kind in {**self.more, **other.more}
+            },
+            core=self.core if self.core == other.core else None,
         )
 
 
@@ -69,7 +88,7 @@ class EnergyTerm:
     ----------
     layer, term : str
         Where, and which kind of operation.
-    count : int
+    count : int or float
     coefficient : Quantity
         J per operation.
     status : {"priced", "unpriced", "included"}
@@ -79,7 +98,7 @@ class EnergyTerm:
 
     layer: str
     term: str
-    count: int
+    count: float
     coefficient: Quantity
     status: Status
 
@@ -90,6 +109,25 @@ class EnergyTerm:
         if self.status != "priced":
             return None
         return Interval(0.0, 0.0, 0.0) if interval is None else interval.times(self.count)
+
+
+class CoreEnergy(NamedTuple):
+    """What one core takes, without static power and the network between cores.
+
+    Attributes
+    ----------
+    layer : str
+    core : int or tuple of int
+    energy : Interval
+        J of the priced terms.
+    unpriced : tuple of str
+        Kinds of operations that were counted there but have no published cost.
+    """
+
+    layer: str
+    core: int | tuple[int, ...]
+    energy: Interval
+    unpriced: tuple[str, ...]
 
 
 class Percentiles(NamedTuple):
@@ -115,15 +153,37 @@ class EnergyReport:
     terms : tuple of EnergyTerm
     duration_s : float or None
         Time over which static power is charged.
-    per_core : tuple
-        Empty: a software run has no cores.
     """
 
     device: EnergyDevice
     counts: tuple[LayerCounts, ...]
     terms: tuple[EnergyTerm, ...]
     duration_s: float | None = None
-    per_core: tuple[Any, ...] = field(default=())
+
+    @property
+    def per_core(self) -> tuple[CoreEnergy, ...]:
+        """The cores of a chip in the order of the layers; empty for a run in software."""
+        cores = []
+        for counts in self.counts:
+            if counts.core is None:
+                continue
+            terms = [term for term in self.terms if term.layer == counts.layer]
+            energy = sum_intervals(term.energy for term in terms if term.energy is not None)
+            unpriced = tuple(term.term for term in terms if term.status == "unpriced")
+            cores.append(CoreEnergy(counts.layer, counts.core, energy, unpriced))
+        return tuple(cores)
+
+    @property
+    def by_term(self) -> dict[str, Interval]:
+        """J of each kind of operation and of each supply rail; those that are priced."""
+        energies: dict[str, list[Interval]] = {}
+        for term in self.terms:
+            if term.energy is not None:
+                energies.setdefault(term.term, []).append(term.energy)
+        for rail, energy in self.static.items():
+            if energy is not None:
+                energies.setdefault(f"static {rail}", []).append(energy)
+        return {kind: sum_intervals(found) for kind, found in energies.items()}
 
     @property
     def samples(self) -> int:
@@ -141,6 +201,19 @@ class EnergyReport:
         return {
             rail: None if watts.interval is None else watts.interval.times(self.duration_s)
             for rail, watts in self.device.static.items()
+        }
+
+    @property
+    def separate(self) -> dict[str, Interval | None]:
+        """J that are beside the total, not in it: of the board, or at another voltage.
+
+        Empty without a duration.
+        """
+        if self.duration_s is None:
+            return {}
+        return {
+            rail: None if watts.interval is None else watts.interval.times(self.duration_s)
+            for rail, watts in self.device.separate.items()
         }
 
     @property
@@ -299,8 +372,17 @@ class EnergyReport:
             "samples": self.samples,
             "duration_s": self.duration_s,
             "terms": self._rows(),
-            "per_core": list(self.per_core),
+            "per_core": [
+                {
+                    "layer": row.layer,
+                    "core": list(row.core) if isinstance(row.core, tuple) else row.core,
+                    "energy": interval_dict(row.energy),
+                    "unpriced": list(row.unpriced),
+                }
+                for row in self.per_core
+            ],
             "static": {rail: interval_dict(energy) for rail, energy in self.static.items()},
+            "separate": {rail: interval_dict(energy) for rail, energy in self.separate.items()},
             "total": interval_dict(self.total),
             "partial_total": interval_dict(self.partial_total),
             "energy_per_inference": interval_dict(self.energy_per_inference),
@@ -324,8 +406,9 @@ class EnergyReport:
         for term in self.terms:
             cost = term.status if term.energy is None else format_interval(term.energy)
             grade = term.coefficient.grade if term.energy else "-"
-            each = format_interval(term.coefficient.interval)
-            rows.append([term.layer, term.term, f"{term.count:,}", each, cost, grade])
+            is_included = term.status == "included"
+            each = "-" if is_included else format_interval(term.coefficient.interval)
+            rows.append([term.layer, term.term, _count_text(term.count), each, cost, grade])
         for rail, energy in self.static.items():
             watts = self.device.static[rail]
             each = format_interval(watts.interval, "W")
@@ -341,6 +424,7 @@ class EnergyReport:
                 rows,
                 title=f"Energy on {self.device.name!r} ({kind}), {self.samples:,} sample{plural}",
             ),
+            *self._core_lines(),
             f"total: {self.summary()}",
         ]
         if self.energy_per_inference is not None:
@@ -353,6 +437,11 @@ class EnergyReport:
             lines.append(f"already in the figure per operation: {_join(self.included)}")
         if self.device.static and not self.static and self.device.scope != "all_in":
             lines.append("static power is not in it: no duration was given")
+        for rail, watts in self.device.separate.items():
+            lines.append(
+                f"not in the total: {rail}, {format_interval(watts.interval, 'W')}, grade "
+                f"{watts.grade} ({watts.source})"
+            )
         if self.device.note:
             lines.append(f"note: {self.device.note}")
         lines += [f"source: {source}" for source in self.sources]
@@ -370,6 +459,16 @@ class EnergyReport:
         if grade is None:
             return missing
         return f"{missing}; the rest is {format_interval(self.partial_total)}, grade {grade}"
+
+    def _core_lines(self) -> list[str]:
+        if not self.per_core:
+            return []
+        rows = []
+        for row in self.per_core:
+            core = row.core if isinstance(row.core, int) else ", ".join(map(str, row.core))
+            energy = format_interval(row.energy)
+            rows.append([str(core), row.layer, energy, ", ".join(row.unpriced) or "-"])
+        return [render(["core", "layer", "dynamic energy", "not priced"], rows, title="Per core")]
 
     def _kinds(self, status: Status) -> tuple[str, ...]:
         return tuple(dict.fromkeys(term.term for term in self.terms if term.status == status))
@@ -407,7 +506,8 @@ def price_counts(
 
     A spiking device pays ``synaptic_ops * e_synop + neuron_updates * e_neuron + spikes * e_spike``
     per layer; any other pays ``connections * samples * e_synop + neuron_updates * e_neuron``,
-    because it computes zeros too.
+    because it computes zeros too. Chips pay for further kinds of operations, where they were
+    counted; a device without figures for these kinds has them in its other figures.
 
     Raises
     ------
@@ -418,24 +518,34 @@ def price_counts(
         raise ValueError(f"duration_s is {duration_s}, but it must be finite and above 0 seconds")
     counts = tuple(counts)
     terms: list[EnergyTerm] = []
-    is_all_in = device.scope == "all_in"
     for c in counts:
         if device.spiking:
             synapses = ("synaptic operations", c.synaptic_ops)
         else:
             synapses = ("connections", c.connections * c.samples)
         terms.append(_term(c.layer, *synapses, device.energy_per_synop))
-        updates = _term(c.layer, "neuron updates", c.neuron_updates, device.energy_per_neuron)
-        terms.append(replace(updates, status="included") if is_all_in else updates)
+        # A figure for neurons that fire replaces that of an update.
+        firing = c.more.get("firing neurons", 0) if device.operations.get("firing neurons") else 0
+        updates = c.neuron_updates - firing if device.spiking else c.neuron_updates / c.steps
+        further: list[tuple[str, float, Quantity | None]] = [
+            ("neuron updates", updates, device.energy_per_neuron)
+        ]
         if device.energy_per_spike is not None:
-            spikes = _term(c.layer, "spikes", c.spikes, device.energy_per_spike)
-            terms.append(replace(spikes, status="included") if is_all_in else spikes)
+            further.append(("spikes", c.spikes, device.energy_per_spike))
+        for kind, each in device.operations.items():
+            if each is not None or kind != "firing neurons":
+                further.append((kind, c.more.get(kind, 0), each))
+        for kind, count, quantity in further:
+            figure = device.energy_per_synop if quantity is None else quantity
+            term = _term(c.layer, kind, count, figure)
+            is_included = device.scope == "all_in" or quantity is None
+            terms.append(replace(term, status="included") if is_included else term)
     # Layers in which nothing of a kind happened, such as the input, would only be noise.
     shown = tuple(term for term in terms if term.count)
     return EnergyReport(device, counts, shown, duration_s)
 
 
-def _term(layer: str, term: str, count: int, coefficient: Quantity) -> EnergyTerm:
+def _term(layer: str, term: str, count: float, coefficient: Quantity) -> EnergyTerm:
     is_known = coefficient.interval is not None
     return EnergyTerm(layer, term, count, coefficient, "priced" if is_known else "unpriced")
 
@@ -462,6 +572,10 @@ def make_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             name="pandas",
         ) from error
     return pd.DataFrame(list(rows))
+
+
+def _count_text(count: float) -> str:
+    return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
 
 
 def _join(words: Sequence[str]) -> str:

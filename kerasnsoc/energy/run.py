@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 from kerasnsoc._tables import render
-from kerasnsoc.energy.devices import EnergyDevice, get_device, list_devices
+from kerasnsoc.energy.devices import EnergyDevice, chip_energy, get_device, list_devices
 from kerasnsoc.energy.quantities import format_interval
 from kerasnsoc.energy.report import (
     EnergyReport,
@@ -17,9 +17,12 @@ from kerasnsoc.energy.report import (
     make_frame,
     price_counts,
 )
+from kerasnsoc.nsoc.devices import is_device as is_chip
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from kerasnsoc.nsoc.emulator_result import EmulationResult
 
 
 class CountedLayer(Protocol):
@@ -43,7 +46,7 @@ class CountingModel(Protocol):
     def get_statistics(self) -> Mapping[str, Any]: ...
 
 
-Run: TypeAlias = CountingModel | Mapping[str, Any]
+Run: TypeAlias = "CountingModel | Mapping[str, Any] | EmulationResult"
 
 
 def energy_of_run(
@@ -53,8 +56,9 @@ def energy_of_run(
 
     Parameters
     ----------
-    run : Model or mapping
-        A `kerasnsoc.runtime.Model` after inference, or what its ``get_statistics()`` returned.
+    run : Model, mapping or EmulationResult
+        A `kerasnsoc.runtime.Model` after inference, or what its ``get_statistics()`` returned; or
+        a run of an emulated chip, see `energy_of_emulation`.
     device : str or EnergyDevice
         One of `list_devices`.
     duration_s : float, optional
@@ -80,7 +84,43 @@ def energy_of_run(
     >>> print(energy_of_run({"dense": layer}, "loihi").summary())
     35 nJ [32–52], grade D
     """
+    if _is_emulation(run):
+        from kerasnsoc.energy.emulation import energy_of_emulation
+
+        return energy_of_emulation(run, device, duration_s=duration_s)
     return price_counts(_counts(run), get_device(device), duration_s)
+
+
+def price(
+    run: Run | EnergyReport,
+    device: str | EnergyDevice,
+    *,
+    fold_hops: bool = False,
+    duration_s: float | None = None,
+) -> EnergyReport:
+    """Energy of a run, or of the run of a report, on another device.
+
+    Parameters
+    ----------
+    run : EnergyReport, Model, mapping or EmulationResult
+    device : str or EnergyDevice
+    fold_hops : bool
+        For devices that `kerasnsoc.nsoc` describes too: whether to charge the figures of
+        `list_devices`, which fold a mean way through the chip into the synaptic operation, in
+        place of the chip's own, which charge every hop.
+    duration_s : float, optional
+        Time for which static power is charged. Default: that of the run, where it is known.
+
+    Returns
+    -------
+    EnergyReport
+    """
+    if isinstance(device, str) and not fold_hops and is_chip(device):
+        device = chip_energy(device)
+    if isinstance(run, EnergyReport):
+        duration_s = run.duration_s if duration_s is None else duration_s
+        return price_counts(run.counts, get_device(device), duration_s)
+    return energy_of_run(run, device, duration_s=duration_s)
 
 
 def compare_devices(
@@ -90,7 +130,7 @@ def compare_devices(
 
     Parameters
     ----------
-    run : Model or mapping
+    run : Model, mapping or EmulationResult
         As for `energy_of_run`.
     devices : iterable of str or EnergyDevice, optional
         All known devices if left out.
@@ -100,6 +140,10 @@ def compare_devices(
     DeviceComparison
         Cheapest first; devices with an unknown total come last.
     """
+    if _is_emulation(run):
+        from kerasnsoc.energy.emulation import energy_of_emulation
+
+        return what_if(energy_of_emulation(run), devices)
     return _compare(_counts(run), devices, None)
 
 
@@ -194,9 +238,19 @@ class DeviceComparison:
                 title=f"What if, mean over {samples:,} sample{'' if samples == 1 else 's'}",
             ),
             "Figures of different sources count different things: compare within a source.",
+            *self._static_lines(),
             *(f"  {mark:>2}  {source}" for source, mark in sources.items()),
         ]
         return "\n".join(lines)
+
+    def _static_lines(self) -> list[str]:
+        charged = [report.device.name for report in self.reports if report.static]
+        if not charged:
+            return []
+        duration = next(report.duration_s for report in self.reports if report.static)
+        return [
+            f"Power at rest over {duration:g} s is in the figures of {', '.join(charged)} only."
+        ]
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
@@ -231,6 +285,10 @@ def _compare(
     return DeviceComparison(tuple(sorted(reports, key=order)))
 
 
+def _is_emulation(run: object) -> TypeGuard[EmulationResult]:
+    return hasattr(run, "per_core") and hasattr(run, "noc")
+
+
 def _counts(run: Run) -> tuple[LayerCounts, ...]:
     statistics = run if isinstance(run, Mapping) else _statistics_of(run)
     counts = []
@@ -244,6 +302,10 @@ def _counts(run: Run) -> tuple[LayerCounts, ...]:
                     neuron_updates=int(layer.neuron_updates),
                     spikes=int(layer.nb_activations),
                     connections=int(layer.connections),
+                    # an input layer passes events on; only a layer with synapses decodes them
+                    more={"events": int(getattr(layer, "events_in", 0))}
+                    if layer.connections
+                    else {},
                 )
             )
         except AttributeError as error:
@@ -259,9 +321,9 @@ def _counts(run: Run) -> tuple[LayerCounts, ...]:
     return tuple(counts)
 
 
-def _statistics_of(run: CountingModel) -> Mapping[str, CountedLayer]:
+def _statistics_of(run: Any) -> Mapping[str, CountedLayer]:
     try:
-        return run.get_statistics()
+        statistics: Mapping[str, CountedLayer] = run.get_statistics()
     except AttributeError:
         if hasattr(run, "get_statistics"):
             raise
@@ -269,3 +331,4 @@ def _statistics_of(run: CountingModel) -> Mapping[str, CountedLayer]:
             f"energy is priced from counted events, but {type(run).__name__} has no "
             "get_statistics(); pass a kerasnsoc.runtime.Model that has run"
         ) from None
+    return statistics

@@ -16,12 +16,14 @@ from kerasnsoc.artifact.schema import (
     ActivationParameters,
     ConvolutionalParameters,
     ConvolutionMode,
+    FilterParameters,
     FullyConnectedParameters,
     InputConvolutionalParameters,
     InputDataParameters,
     LayerSpec,
     LayerType,
     NetworkSpec,
+    PoolingParameters,
     PoolingType,
     SeparableConvolutionalParameters,
     SpatialParameters,
@@ -239,6 +241,8 @@ def create_from_model(
         raise TypeError(f"input_bits is {input_bits!r}, but must be an integer")
     if not 1 <= input_bits <= 8:
         raise ValueError(f"input_bits is {input_bits}, but must be 1 to 8")
+    if model.time_step is not None:  # no workaround makes one pass of many steps
+        return Model.from_spec(model.to_spec())
     spec = _with_same_modes(model.to_spec(), model)
     if version is NsocVersion.v1 and input_bits <= 4:
         spec = _with_split_input(spec, int(input_bits))
@@ -267,6 +271,12 @@ def _checked_version(model: Model, version: NsocVersion | None) -> NsocVersion:
 
 def _reasons(model: Model, layer: Layer, version: NsocVersion) -> Iterator[str]:
     p = layer.parameters
+    if layer.neuron is not None:
+        yield "its neurons integrate and fire over time, but this chip has graded activations only"
+        return
+    if isinstance(p, PoolingParameters | FilterParameters):
+        yield f"{p.layer_type.name} is not supported by {version.name}"
+        return
     if isinstance(p, InputConvolutionalParameters):
         if version is NsocVersion.v1:
             yield "InputConvolutional is not supported by v1, whose input is an InputData"

@@ -29,10 +29,12 @@ from kerasnsoc.runtime.events import (
 from kerasnsoc.runtime.layers import (
     Concat,
     Convolutional,
+    Filter,
     FullyConnected,
     InputConvolutional,
     InputData,
     Layer,
+    Pooling,
     SeparableConvolutional,
 )
 from kerasnsoc.runtime.model import Model
@@ -52,6 +54,7 @@ __all__ = [
     "CountWindow",
     "Dense",
     "EventFormat",
+    "Filter",
     "FullyConnected",
     "InputConvolutional",
     "InputData",
@@ -63,6 +66,7 @@ __all__ = [
     "Model",
     "NsocVersion",
     "Packet",
+    "Pooling",
     "PoolingType",
     "SeparableConvolutional",
     "StreamResult",

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kerasnsoc.runtime.plan import SHARE_SAMPLES, CompiledNetwork, Form, chosen_form
+from kerasnsoc.runtime.plan import (
+    SHARE_SAMPLES,
+    WORK_PER_THREAD,
+    CompiledNetwork,
+    Form,
+    chosen_form,
+)
 
 COUNTERS = 3
 """Per layer: events in, synaptic operations, events out."""
 
 MAX_THREADS = 1024
-
-WORK_PER_THREAD = 1 << 21
-"""Synapses of a batch that are worth a thread: about a millisecond, against a tenth to start it."""
 
 SHARES_PER_THREAD = 4
 """Samples differ in their events, hence in their time; small shares even that out."""

@@ -7,9 +7,11 @@ import math
 from kerasnsoc.artifact.geometry import Dims, Window, spatial_geometry
 from kerasnsoc.artifact.schema import (
     ConcatParameters,
+    FilterParameters,
     FullyConnectedParameters,
     InputDataParameters,
     LayerParameters,
+    PoolingParameters,
     SeparableConvolutionalParameters,
     SpatialParameters,
 )
@@ -37,9 +39,9 @@ def neuron_updates(parameters: LayerParameters, input_dims: Dims) -> int:
     """Potentials that a sample computes: one per neuron and position, before pooling.
 
     A concatenation computes none of its own; with an activation it compares each joined value with
-    a threshold, which is counted.
+    a threshold, which is counted. Pooled spikes and filtered values are no potentials.
     """
-    if isinstance(parameters, InputDataParameters):
+    if isinstance(parameters, InputDataParameters | PoolingParameters | FilterParameters):
         return 0
     if isinstance(parameters, FullyConnectedParameters):
         return parameters.num_neurons

@@ -60,14 +60,17 @@ def _pooled(
     for axis, window in ((1, geometry.pool_x), (2, geometry.pool_y)):
         if window is not None:
             reduce = np.maximum if p.pooling_type is PoolingType.Max else np.add
-            potentials_bxyn = _pooled_along(potentials_bxyn, axis, window, reduce)
+            potentials_bxyn = pooled_along(potentials_bxyn, axis, window, reduce)
     return potentials_bxyn
 
 
-def _pooled_along(
+def pooled_along(
     values: npt.NDArray[np.int32], axis: int, window: Window, reduce: np.ufunc
 ) -> npt.NDArray[np.int32]:
-    """One axis at a time: both a maximum and a sum may be taken first along x, then along y."""
+    """Maxima or sums of the windows along one axis.
+
+    One axis at a time: both a maximum and a sum may be taken first along x, then along y.
+    """
     moved = np.moveaxis(values, axis, 0)
     pooled = np.empty((window.output, *moved.shape[1:]), np.int32)
     for output in range(window.output):

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from kerasnsoc.artifact.checks import (
     OPTIONAL,
-    REQUIRED,
     check_parameters,
     check_variable,
+    required_variables,
     variable_shapes,
 )
 from kerasnsoc.artifact.geometry import Dims
@@ -25,6 +25,7 @@ from kerasnsoc.artifact.schema import (
     ConcatParameters,
     ConvolutionalParameters,
     ConvolutionMode,
+    FilterParameters,
     FullyConnectedParameters,
     InputConvolutionalParameters,
     InputDataParameters,
@@ -32,6 +33,8 @@ from kerasnsoc.artifact.schema import (
     LayerSpec,
     LayerType,
     LearningSpec,
+    NeuronSpec,
+    PoolingParameters,
     PoolingType,
     SeparableConvolutionalParameters,
 )
@@ -113,6 +116,7 @@ class Layer:
         self._output_dims: Dims | None = None
         self._stored: dict[str, npt.NDArray[Any]] = {}
         self._learning: LearningSpec | None = None
+        self._neuron: NeuronSpec | None = None
         self._session: Session | None = None
 
     @property
@@ -179,13 +183,22 @@ class Layer:
 
     @property
     def output_bits(self) -> int:
-        """Bits of the values that are sent on; 32 for potentials."""
+        """Bits of the values that are sent on; 32 for potentials, 1 for spikes over time."""
         if isinstance(self._parameters, InputDataParameters):
             return self._parameters.input_bits
+        if isinstance(self._parameters, PoolingParameters):
+            return self.input_bits
+        if isinstance(self._parameters, FilterParameters):
+            return POTENTIAL_BITS
         assert isinstance(self._parameters, ActivationParameters)
         if self._parameters.activations_enabled:
             return self._parameters.threshold_fire_bits
         return self.input_bits if isinstance(self, Concat) else POTENTIAL_BITS
+
+    @property
+    def neuron(self) -> NeuronSpec | None:
+        """How the layer integrates and fires over time; None for a layer of one pass."""
+        return self._neuron
 
     @property
     def learning(self) -> LearningParameters:
@@ -281,12 +294,14 @@ class Layer:
         """
         if self._output_dims is None:
             raise self._not_added("variables")
-        shapes = variable_shapes(self._parameters, self._incoming(), self._learning)
+        shapes = variable_shapes(self._parameters, self._incoming(), self._learning, self._neuron)
         if name not in shapes:
             raise KeyError(self._no_variable(name))
         try:
             array = _as_variable(name, values, shapes[name])
-            check_variable(self._parameters, self._incoming(), name, array, self._learning)
+            check_variable(
+                self._parameters, self._incoming(), name, array, self._learning, self._neuron
+            )
         except (TypeError, ValueError) as error:
             raise type(error)(f"layer {self._name!r}: {error}") from None
         with self._guarded():  # or one of two threads that set different variables would undo
@@ -320,6 +335,7 @@ class Layer:
         layer = kind.__new__(kind)
         Layer.__init__(layer, spec.parameters, spec.name)
         layer._learning = spec.learning
+        layer._neuron = spec.neuron
         layer._arrays = {
             name: _read_only(spec.variables[name])
             for name in VARIABLE_DTYPES  # a file lists them by the alphabet
@@ -331,7 +347,9 @@ class Layer:
         """The layer as an artifact describes it."""
         inbounds = tuple(layer.name for layer in self._inbounds)
         variables = MappingProxyType(dict(self._arrays))
-        return LayerSpec(self._name, self._parameters, inbounds, variables, self._learning)
+        return LayerSpec(
+            self._name, self._parameters, inbounds, variables, self._learning, self._neuron
+        )
 
     def detached_copy(self: _LayerT) -> _LayerT:
         """A layer with the same arguments, name and variables that is in no model."""
@@ -339,6 +357,7 @@ class Layer:
         Layer.__init__(layer, self._parameters, self._name)
         layer._arrays = dict(self._arrays)
         layer._learning = self._learning
+        layer._neuron = self._neuron
         return layer
 
     def become(self, spec: LayerSpec, output_dims: Dims) -> None:
@@ -374,7 +393,7 @@ class Layer:
         ValueError
             If variables that the layer brings along do not fit; it is unchanged then.
         """
-        shapes = variable_shapes(self._parameters, incoming, self._learning)
+        shapes = variable_shapes(self._parameters, incoming, self._learning, self._neuron)
         if self._learning is not None:
             check_binary_inputs(name, inbounds)
         for variable, values in self._arrays.items():
@@ -384,14 +403,15 @@ class Layer:
                     f"would have {shapes.get(variable)}. Add a new layer instead."
                 )
         p = self._parameters
-        if not self._arrays and isinstance(p, ActivationParameters):
+        if not self._arrays and isinstance(p, ActivationParameters | FilterParameters):
             start = {
-                "threshold_fire": p.threshold_fire,
-                "threshold_fire_step": p.threshold_fire_step,
+                "threshold_fire": getattr(p, "threshold_fire", 0),
+                "threshold_fire_step": getattr(p, "threshold_fire_step", 0),
+                "output_scale": 1,
             }
             self._arrays = {
                 variable: _filled(variable, shapes[variable], start.get(variable, 0))
-                for variable in REQUIRED[p.layer_type]
+                for variable in required_variables(p.layer_type, self._neuron)
             }
         self._owner, self._name, self._inbounds = owner, name, inbounds
         self._input_dims, self._output_dims = incoming, output
@@ -777,6 +797,57 @@ class Concat(Layer):
         super().__init__(_plain(parameters), name)
 
 
+class Pooling(Layer):
+    """Pools spikes, in a network over time.
+
+    Parameters
+    ----------
+    pooling_type : PoolingType
+        ``Max``, or ``Average``, which makes sums: every spike of a window is passed on.
+    pooling_width, pooling_height : int
+        -1: global along the axis.
+    pooling_stride_x, pooling_stride_y : int
+        -1: the size of the window.
+    convolution_mode : ConvolutionMode
+        ``Valid``, or ``Same``, which puts zeros around the map.
+    name : str
+    """
+
+    def __init__(
+        self,
+        pooling_type: PoolingType = PoolingType.Max,
+        pooling_width: int = -1,
+        pooling_height: int = -1,
+        pooling_stride_x: int = -1,
+        pooling_stride_y: int = -1,
+        convolution_mode: ConvolutionMode = ConvolutionMode.Valid,
+        name: str = "",
+    ) -> None:
+        parameters = PoolingParameters(
+            pooling_type=pooling_type,
+            convolution_mode=convolution_mode,
+            pooling_width=pooling_width,
+            pooling_height=pooling_height,
+            pooling_stride_x=pooling_stride_x,
+            pooling_stride_y=pooling_stride_y,
+        )
+        super().__init__(_plain(parameters), name)
+
+
+class Filter(Layer):
+    """A linear filter that reads out a network over time, with one time constant per unit.
+
+    Parameters
+    ----------
+    order : {1, 2}
+        That of `kerasnsoc.spiking.Lowpass` or of `kerasnsoc.spiking.Alpha`.
+    name : str
+    """
+
+    def __init__(self, order: int = 1, name: str = "") -> None:
+        super().__init__(_plain(FilterParameters(order=order)), name)
+
+
 LAYER_CLASSES: Mapping[LayerType, type[Layer]] = MappingProxyType(
     {
         LayerType.InputData: InputData,
@@ -785,5 +856,7 @@ LAYER_CLASSES: Mapping[LayerType, type[Layer]] = MappingProxyType(
         LayerType.Convolutional: Convolutional,
         LayerType.SeparableConvolutional: SeparableConvolutional,
         LayerType.Concat: Concat,
+        LayerType.Pooling: Pooling,
+        LayerType.Filter: Filter,
     }
 )

@@ -18,15 +18,18 @@ from kerasnsoc.artifact.learning import connections_per_neuron
 from kerasnsoc.artifact.schema import (
     INPUT_LAYER_TYPES,
     ActivationParameters,
+    FilterParameters,
     InputDataParameters,
     LayerSpec,
+    LayerType,
     NetworkSpec,
+    PoolingParameters,
 )
 from kerasnsoc.artifact.validation import validate
 from kerasnsoc.runtime.backends import BackendType, backends
 from kerasnsoc.runtime.batches import run_batch
 from kerasnsoc.runtime.events import Duplicates, Window
-from kerasnsoc.runtime.inputs import as_rows
+from kerasnsoc.runtime.inputs import as_rows, as_sequences
 from kerasnsoc.runtime.layers import InputConvolutional, InputData, Layer, check_binary_inputs
 from kerasnsoc.runtime.learning import (
     as_labels,
@@ -36,8 +39,9 @@ from kerasnsoc.runtime.learning import (
     with_classes,
 )
 from kerasnsoc.runtime.locks import ChangeGuard
+from kerasnsoc.runtime.over_time import States, TimeNetwork
 from kerasnsoc.runtime.plan import CompiledNetwork, Form
-from kerasnsoc.runtime.scores import classes, group_size, scaled
+from kerasnsoc.runtime.scores import classes, group_size, mean_over_time, over_time, scaled
 from kerasnsoc.runtime.statistics import LayerStatistics, ModelStatistics
 from kerasnsoc.runtime.stream import EventSource, Method, StreamResult, stream
 from kerasnsoc.runtime.template import read_template
@@ -119,6 +123,9 @@ class Model:
         self._metadata: Mapping[str, Any] = {}
         self._guard = ChangeGuard()
         self._compiled: CompiledNetwork | None = None
+        self._time_step: float | None = None
+        self._over_time: TimeNetwork | None = None
+        self._states: States | None = None  # of the last stateful call
         self._features: CompiledNetwork | None = None  # all layers but the one that learns
         self._is_valid = False
         if filename is not None:
@@ -161,7 +168,9 @@ class Model:
         self._require_layers()
         with self._guard:  # not in the middle of what another thread learns
             layers = tuple(layer.to_spec() for layer in self._layers)
-        return NetworkSpec(layers, self._input_scale, self._input_shift, self._metadata)
+        return NetworkSpec(
+            layers, self._input_scale, self._input_shift, self._metadata, self._time_step
+        )
 
     # Building.
 
@@ -212,7 +221,7 @@ class Model:
         layer.attach(self, name, inbounds, incoming, output)
         self._layers.append(layer)
         self._by_name[name] = layer
-        self._statistics.layers[name] = LayerStatistics(layer)
+        self._statistics.add(name, LayerStatistics(layer))
         self.variables_changed()
 
     def pop_layer(self) -> None:
@@ -228,7 +237,7 @@ class Model:
         # nothing is fed by the last layer, since layers are fed by earlier ones only
         layer = self._layers.pop()
         del self._by_name[layer.name]
-        del self._statistics.layers[layer.name]
+        self._statistics.remove(layer.name)
         layer.detach()
         self.variables_changed()
 
@@ -274,6 +283,11 @@ class Model:
         return self._layers[-1].output_dims
 
     @property
+    def time_step(self) -> float | None:
+        """Seconds per step of a network over time; None for a network of one pass."""
+        return self._time_step
+
+    @property
     def backend(self) -> BackendType:
         """What runs the model."""
         return BackendType.Software
@@ -294,10 +308,14 @@ class Model:
         ----------
         inputs : ndarray of integers
             Images (n, height, width, channels) for an `InputConvolutional`, otherwise events
-            (n, width, height, channels), or (n, channels) if width and height are 1.
+            (n, width, height, channels), or (n, channels) if width and height are 1. For a network
+            over time sequences as the Keras model takes them, (n, steps, height, width, channels)
+            or (n, steps, channels).
         stateful : bool
-            Whether a network over time goes on from its last potentials. A network of one pass
-            keeps none, so that this changes nothing for it.
+            Whether a network over time goes on from the potentials that the last such call left
+            behind, which must have had as many samples; otherwise it begins with the artifact's
+            initial potentials. A network of one pass keeps none, so that this changes nothing for
+            it.
         form : {"auto", "dense", "events"}, optional
             Forces one form of all kernels; the environment variable ``KERASNSOC_FORM`` does the
             same. Results and statistics do not depend on it.
@@ -309,7 +327,10 @@ class Model:
         -------
         outputs : ndarray, shape (n, width, height, features)
             uint8 activations, or int32 potentials if the last layer has no activation. A `Concat`
-            without activation passes what it is fed with.
+            without activation passes what it is fed with. Over time (n, steps, height, width,
+            features), or (n, steps, features) behind a `FullyConnected` or a global pooling: int32
+            numbers of spikes per step, int32 potentials, uint8 activations, or float32 values of a
+            `Filter`.
 
         Raises
         ------
@@ -321,6 +342,13 @@ class Model:
         OverflowError
             If a potential leaves 32 bits.
         """
+        if self._time_step is not None:
+            return self._run_over_time(inputs, stateful, form, threads)[0]
+        compiled = self._compiled
+        if compiled is not None:
+            outputs = compiled.call(inputs, self._statistics.tally, form, threads)
+            if outputs is not None:
+                return outputs
         return self._run(inputs, form, threads)[0]
 
     def evaluate(
@@ -344,6 +372,8 @@ class Model:
         Returns
         -------
         outputs : ndarray of float32, shape (n, width, height, features)
+            Over time as the Keras model returns them, for each step: spikes in its unit (1, or
+            1 / time step), potentials or filtered values in real units.
 
         Raises
         ------
@@ -355,6 +385,9 @@ class Model:
         self._require_layers()
         if isinstance(self._layers[-1], InputData):
             raise ValueError("the model has an InputData only and no potentials; add a layer")
+        if self._time_step is not None:
+            outputs, last = self._run_over_time(inputs, False, form, threads)
+            return over_time(outputs, last, self._time_step)
         if self._has_activation():
             raise RuntimeError(
                 f"the last layer {self._layers[-1].name!r} has an activation, its potentials do "
@@ -362,6 +395,36 @@ class Model:
             )
         outputs, last = self._run(inputs, form, threads)
         return scaled(outputs, last.variables).astype(np.float32)
+
+    def rates(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Run sequences and return how often the neurons of the last layer spiked, in Hz.
+
+        Parameters
+        ----------
+        inputs : ndarray of integers
+            As for `forward`.
+
+        Returns
+        -------
+        rates : ndarray of float64, shape (n, height, width, features) or (n, features)
+            Spikes per second, mean over all steps; signed spikes count with their sign.
+
+        Raises
+        ------
+        RuntimeError
+            If the network does not run over time, or does not end with neurons that spike.
+        TypeError, ValueError
+            As `forward`; also for sequences without a step.
+        """
+        self._require_layers()
+        last = self._layers[-1]
+        if self._time_step is None or last.neuron is None:
+            raise RuntimeError(
+                f"the last layer {last.name!r} does not spike over time and has no rates; use "
+                f"forward or evaluate"
+            )
+        outputs, _ = self._run_over_time(inputs)
+        return np.asarray(mean_over_time(outputs) / self._time_step)
 
     def predict(
         self,
@@ -376,6 +439,7 @@ class Model:
         The neurons of the last layer form equal, contiguous groups, one per class. The class is
         the group of the neuron with the largest activation, or the largest value of `evaluate`
         without activation; over several positions its maximum counts, of equal neurons the first.
+        Over time the mean over all steps decides, behind a `Filter` the last step.
 
         Parameters
         ----------
@@ -398,6 +462,15 @@ class Model:
         """
         self._require_layers()
         group_size(self._layers[-1].name, self.output_dims[2], num_classes)  # before it runs
+        if self._time_step is not None:
+            outputs, last = self._run_over_time(inputs, False, form, threads)
+            group = group_size(last.name, outputs.shape[-1], num_classes)
+            values = mean_over_time(outputs, only_last=last.layer_type is LayerType.Filter)
+            if "output_scale" in last.variables and last.layer_type is not LayerType.Filter:
+                values = scaled(values, last.variables)
+            values = values.reshape(len(values), -1, 1, values.shape[-1])
+            silent = -1 if self._has_activation() else None
+            return classes(values, group, silent=silent)
         outputs, last = self._run(inputs, form, threads)
         # another thread may have added classes since: what ran decides
         group = group_size(last.name, outputs.shape[-1], num_classes)
@@ -413,6 +486,10 @@ class Model:
         A look inside: it is not counted in the statistics. Parameters and errors are those of
         `forward`.
         """
+        if self._time_step is not None:
+            inputs_sti = self._sequences(inputs)
+            network = self._prepared_over_time()
+            return network.run(inputs_sti, network.start(len(inputs_sti)), trace=True, form=form)[0]
         inputs_si = self._rows(inputs)
         compiled = self._prepared()
         outputs, _ = compiled.run(inputs_si, trace=True, form=form)
@@ -538,7 +615,8 @@ class Model:
         Raises
         ------
         RuntimeError
-            If the model has less than two layers, or the last one is of another kind.
+            If the model has less than two layers, the last one is of another kind, or the network
+            runs over time.
         ValueError
             If the layer or its inputs are not binary, or an argument is out of its range; the
             model is unchanged.
@@ -563,6 +641,11 @@ class Model:
                [0, 3]], dtype=int32)
         """
         with self._guard:
+            if self._time_step is not None:
+                raise RuntimeError(
+                    "a network over time does not learn while it runs; train it in Keras, or learn "
+                    "behind a network of one pass"
+                )
             layer = check_last_layer(self._layers)
             learning = learning_spec(
                 layer.name,
@@ -627,7 +710,8 @@ class Model:
                     self._compiled = None  # its weights are out of date, but not invalid
             seconds = time.perf_counter() - start
             names = [source.name for source in self._layers]
-            self._statistics.record(names, len(inputs_si), [*totals_lk, totals_k], seconds)
+            counted_lk = np.array([*totals_lk, totals_k], np.int64)
+            self._statistics.record(names, len(inputs_si), counted_lk, seconds)
             return outputs
 
     def add_classes(self, num_add_classes: int) -> None:
@@ -655,7 +739,12 @@ class Model:
             self.variables_changed()
 
     def reset_states(self) -> None:
-        """Forget potentials that are kept over calls; a network of one pass keeps none."""
+        """Forget potentials that are kept over calls; a network of one pass keeps none.
+
+        The next call with ``stateful=True`` begins with the artifact's initial potentials.
+        """
+        with self._guard:
+            self._states = None
 
     # Saving.
 
@@ -750,6 +839,8 @@ class Model:
         """A layer tells that the packed weights are out of date."""
         with self._guard:  # or another thread, packing the former weights, would keep them
             self._compiled = None
+            self._over_time = None
+            self._states = None
             self._features = None
             self._is_valid = False
 
@@ -760,6 +851,7 @@ class Model:
         self._input_scale = spec.input_scale
         self._input_shift = spec.input_shift
         self._metadata = spec.metadata
+        self._time_step = spec.time_step
         self._is_valid = True
 
     def _add_copies(self, layers: Sequence[Layer]) -> None:
@@ -819,6 +911,8 @@ class Model:
         p = self._layers[-1].parameters
         if isinstance(p, InputDataParameters):
             return True
+        if isinstance(p, PoolingParameters | FilterParameters):
+            return isinstance(p, PoolingParameters)
         assert isinstance(p, ActivationParameters)
         return p.activations_enabled
 
@@ -831,6 +925,16 @@ class Model:
                 self._check_valid()
                 self._compiled = CompiledNetwork(self.to_spec())
             return self._compiled
+
+    def _prepared_over_time(self) -> TimeNetwork:
+        network = self._over_time
+        if network is not None:
+            return network
+        with self._guard:
+            if self._over_time is None:
+                self._check_valid()
+                self._over_time = TimeNetwork(self.to_spec())
+            return self._over_time
 
     def _check_valid(self) -> None:
         if not self._is_valid:
@@ -855,7 +959,8 @@ class Model:
         if not self._layers:
             return "N/A"
         try:
-            compiled = self._prepared()
+            compiled: CompiledNetwork | TimeNetwork
+            compiled = self._prepared() if self._time_step is None else self._prepared_over_time()
         except ValueError:  # such as a branch that does not reach the output yet
             return "not known before the layers make a network"
         variables = sum(
@@ -870,6 +975,45 @@ class Model:
         self._require_layers()
         return as_rows(inputs, self._layers[0])
 
+    def _sequences(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        self._require_layers()
+        return as_sequences(inputs, self._layers[0])
+
+    def _run_over_time(
+        self,
+        inputs: npt.NDArray[Any],
+        stateful: bool = False,
+        form: Form | None = None,
+        threads: int | None = None,
+    ) -> tuple[npt.NDArray[Any], LayerSpec]:
+        """The outputs of sequences, and the last layer as it was when they were computed."""
+        inputs_sti = self._sequences(inputs)
+        network = self._prepared_over_time()
+        samples, steps = inputs_sti.shape[:2]
+        start = time.perf_counter()
+        if stateful:
+            with self._guard:  # what is carried belongs to one call at a time
+                if self._states is None:
+                    self._states = network.start(samples)
+                elif self._states.samples != samples:
+                    raise ValueError(
+                        f"inputs has {samples} samples, but the potentials that are kept belong to "
+                        f"{self._states.samples}. Go on with as many, or call reset_states()."
+                    )
+                found, totals = network.run(inputs_sti, self._states, form=form, threads=threads)
+        else:
+            states = network.start(samples)
+            found, totals = network.run(inputs_sti, states, form=form, threads=threads)
+        self._statistics.record(
+            network.names,
+            samples,
+            totals.layers,
+            time.perf_counter() - start,
+            steps=steps,
+            spikes_l=totals.spikes.tolist(),
+        )
+        return found[network.names[-1]], network.output_layer
+
     def _run(
         self, inputs: npt.NDArray[Any], form: Form | None = None, threads: int | None = None
     ) -> tuple[npt.NDArray[Any], LayerSpec]:
@@ -879,7 +1023,7 @@ class Model:
         start = time.perf_counter()
         outputs, totals_lk = run_batch(compiled, inputs_si, form=form, threads=threads)
         seconds = time.perf_counter() - start
-        self._statistics.record(compiled.names, len(inputs_si), totals_lk.tolist(), seconds)
+        self._statistics.record(compiled.names, len(inputs_si), totals_lk, seconds)
         return outputs, compiled.output_layer
 
 

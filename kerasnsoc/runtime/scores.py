@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kerasnsoc.artifact.schema import LayerSpec, LayerType
+
 
 def scaled(
     potentials_bwhn: npt.NDArray[Any], variables: Mapping[str, npt.NDArray[Any]]
@@ -24,6 +26,55 @@ def scaled(
     step_n[step_n == 0] = 1
     threshold_n = variables["threshold_fire"].astype(np.float64)
     return np.asarray((potentials_bwhn - threshold_n) / step_n, np.float64)
+
+
+def over_time(
+    outputs: npt.NDArray[Any], last: LayerSpec, time_step: float
+) -> npt.NDArray[np.float32]:
+    """What the last layer of a network over time sent on, in the units of the trained model.
+
+    Parameters
+    ----------
+    outputs : ndarray, shape (samples, steps, ..., neurons)
+    last : LayerSpec
+    time_step : float
+
+    Raises
+    ------
+    RuntimeError
+        If the layer has a quantized activation or pools, so that no unit is known.
+    """
+    if last.layer_type is LayerType.Filter:
+        return np.asarray(outputs, np.float32)
+    if last.neuron is not None:
+        spikes = outputs.astype(np.float32)
+        # a spike of a rate is as high as SpikingActivation makes it, in its precision
+        return spikes if last.neuron.unit == "count" else spikes / np.float32(time_step)
+    if "output_scale" in last.variables or "threshold_fire" in last.variables:
+        if getattr(last.parameters, "activations_enabled", True):
+            raise RuntimeError(
+                f"the last layer {last.name!r} has an activation, its potentials do not leave it. "
+                f"Use forward or predict."
+            )
+        return scaled(outputs, last.variables).astype(np.float32)
+    raise RuntimeError(f"the last layer {last.name!r} pools what it gets; use forward")
+
+
+def mean_over_time(
+    outputs: npt.NDArray[Any], *, only_last: bool = False
+) -> npt.NDArray[np.float64]:
+    """Mean over the steps, or the last one, of outputs (samples, steps, ...).
+
+    Raises
+    ------
+    ValueError
+        If there are no steps.
+    """
+    if not outputs.shape[1]:
+        raise ValueError("the sequences have no steps, and so no result over time")
+    if only_last:
+        return np.asarray(outputs[:, -1], np.float64)
+    return np.asarray(outputs.mean(axis=1, dtype=np.float64))
 
 
 def group_size(layer_name: str, neurons: int, num_classes: int | None) -> int:

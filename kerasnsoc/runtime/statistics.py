@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from kerasnsoc.artifact.schema import FullyConnectedParameters, SpatialParameters
 from kerasnsoc.runtime.counts import connections, neuron_updates
 from kerasnsoc.runtime.layers import Layer
+from kerasnsoc_ext import Tally
 
 _lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    # another thread may have held the lock at the fork, and that thread is not in the child
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+"""Guards what is counted over time; the other totals are added to without it."""
 
 
 class LayerStatistics:
@@ -38,28 +30,23 @@ class LayerStatistics:
 
     Attributes
     ----------
-    nb_samples : int
-        Samples that the layer has seen.
-    nb_activations : int
-        Non-zero outputs, activations or potentials.
-    events_in : int
-        Non-zero inputs.
-    synaptic_ops : int
-        Weights that were added to a potential because an event arrived. A separable layer adds one
-        per event and tap that reaches an output, and one per neuron for each depthwise sum that is
-        not zero.
+    totals : ndarray of int64, shape (4,)
+        Samples, events in, synaptic operations, events out.
+    over_time : ndarray of int64, shape (2,)
+        Passes beyond one per sample, and spikes: what only a network over time has.
     """
 
     def __init__(self, layer: Layer, nb_samples: int = 0, nb_activations: int = 0) -> None:
         self._layer = layer
+        # samples, events in, synaptic operations, events out; a running model adds in place
+        self.totals = np.zeros(4, np.int64)
+        self.over_time = np.zeros(2, np.int64)
         self.restart(nb_samples, nb_activations)
 
     def restart(self, nb_samples: int = 0, nb_activations: int = 0) -> None:
         """Forget what was counted, such as when the layer gets more neurons."""
-        self.nb_samples = nb_samples
-        self.nb_activations = nb_activations
-        self.events_in = 0
-        self.synaptic_ops = 0
+        self.totals[:] = nb_samples, 0, 0, nb_activations
+        self.over_time[:] = 0
         # geometry, which a layer in a model keeps otherwise
         layer = self._layer
         self._connections = connections(layer.parameters, layer.input_dims)
@@ -70,29 +57,68 @@ class LayerStatistics:
         return self._layer.name
 
     @property
+    def nb_samples(self) -> int:
+        """Samples that the layer has seen."""
+        return int(self.totals[0])
+
+    @property
+    def nb_steps(self) -> int:
+        """Passes through the layer: a sample of a network over time takes one per time step."""
+        return int(self.totals[0] + self.over_time[0])
+
+    @property
+    def nb_spikes(self) -> int:
+        """Spikes of a network over time, signs dropped; an output may hold several in a step."""
+        return int(self.over_time[1])
+
+    @property
+    def nb_activations(self) -> int:
+        """Non-zero outputs, activations or potentials."""
+        return int(self.totals[3])
+
+    @property
+    def events_in(self) -> int:
+        """Non-zero inputs."""
+        return int(self.totals[1])
+
+    @property
+    def synaptic_ops(self) -> int:
+        """Weights that were added to a potential because an event arrived.
+
+        A separable layer adds one per event and tap that reaches an output, and one per neuron for
+        each depthwise sum that is not zero.
+        """
+        return int(self.totals[2])
+
+    @property
     def possible_spikes(self) -> int:
-        """Outputs per sample."""
+        """Outputs per sample; over time, per time step."""
         return math.prod(self._layer.output_dims)
 
     @property
     def connections(self) -> int:
-        """Synaptic operations of a sample in which every input is an event."""
-        return self._connections
+        """Synaptic operations of a sample in which every input is an event.
+
+        Over time that is every input in every step, of the mean number of steps so far.
+        """
+        if self.nb_steps == self.nb_samples:
+            return self._connections
+        return round(self._connections * self.nb_steps / self.nb_samples)
 
     @property
     def neuron_updates(self) -> int:
         """Potentials computed so far, counted before pooling."""
-        return self.nb_samples * self._neuron_updates
+        return self.nb_steps * self._neuron_updates
 
     @property
     def output_sparsity(self) -> float:
         """Fraction of outputs that were zero; 0 before the first sample."""
-        return _sparsity(self.nb_activations, self.nb_samples * self.possible_spikes)
+        return _sparsity(self.nb_activations, self.nb_steps * self.possible_spikes)
 
     @property
     def input_sparsity(self) -> float:
         """Fraction of inputs that were zero; 0 before the first sample."""
-        return _sparsity(self.events_in, self.nb_samples * math.prod(self._layer.input_dims))
+        return _sparsity(self.events_in, self.nb_steps * math.prod(self._layer.input_dims))
 
     @property
     def row_sparsity(self) -> float:
@@ -134,18 +160,41 @@ class LayerStatistics:
 
 
 class ModelStatistics:
-    """Statistics of all layers of a model, and its totals."""
+    """Statistics of all layers of a model, and its totals.
+
+    Attributes
+    ----------
+    layers : dict of str to LayerStatistics
+        Changed with `add` and `remove` only.
+    tally : kerasnsoc_ext.Tally
+        What a call on all layers adds to.
+    """
 
     def __init__(self) -> None:
         self.layers: dict[str, LayerStatistics] = {}
-        self._frames = 0
-        self._seconds = 0.0
-        self._events_in = 0
-        self._events_out = 0
-        self._synaptic_ops = 0
+        self._totals = np.zeros(4, np.int64)
+        self._seconds = np.zeros(1)
+        self._retally()
+
+    def add(self, name: str, row: LayerStatistics) -> None:
+        """One more layer, the last in order."""
+        self.layers[name] = row
+        self._retally()
+
+    def remove(self, name: str) -> None:
+        """Forget a layer; what it did stays in the totals of the model."""
+        del self.layers[name]
+        self._retally()
 
     def record(
-        self, names: Sequence[str], samples: int, totals_lk: list[list[int]], seconds: float
+        self,
+        names: Sequence[str],
+        samples: int,
+        totals_lk: npt.NDArray[np.int64],
+        seconds: float,
+        *,
+        steps: int = 1,
+        spikes_l: Sequence[int] | None = None,
     ) -> None:
         """Add a batch; several threads may do so at a time.
 
@@ -154,32 +203,35 @@ class ModelStatistics:
         names : sequence of str
             Layers in order.
         samples : int
-        totals_lk : list of [events in, synaptic operations, events out], one per layer
+        totals_lk : ndarray of int64, shape (layers, 3)
+            Events in, synaptic operations, events out.
         seconds : float
+        steps : int
+            Of each sample.
+        spikes_l : sequence of int, optional
+            Over time: spikes that each layer sent on.
         """
-        with _lock:
-            for name, (events_in, synaptic_ops, events_out) in zip(names, totals_lk, strict=True):
-                row = self.layers[name]
-                row.nb_samples += samples
-                row.nb_activations += events_out
-                row.events_in += events_in
-                row.synaptic_ops += synaptic_ops
-                self._synaptic_ops += synaptic_ops
-            self._frames += samples
-            self._seconds += seconds
-            self._events_in += totals_lk[0][0]
-            self._events_out += totals_lk[-1][2]
+        rows = [self.layers[name].totals for name in names]
+        Tally(rows, self._totals, self._seconds).add(samples, totals_lk, seconds)
+        if spikes_l is not None:
+            with _lock:
+                for name, spikes in zip(names, spikes_l, strict=True):
+                    self.layers[name].over_time += samples * (steps - 1), spikes
 
     def metrics(self) -> dict[str, float]:
         """Totals of the model, see `Model.metrics`."""
-        with _lock:
-            return {
-                "inference_frames": self._frames,
-                "inference_time_s": self._seconds,
-                "events_in": self._events_in,
-                "events_out": self._events_out,
-                "synaptic_ops": self._synaptic_ops,
-            }
+        frames, events_in, synaptic_ops, events_out = self._totals.tolist()
+        return {
+            "inference_frames": frames,
+            "inference_time_s": float(self._seconds[0]),
+            "events_in": events_in,
+            "events_out": events_out,
+            "synaptic_ops": synaptic_ops,
+        }
+
+    def _retally(self) -> None:
+        rows = [row.totals for row in self.layers.values()]
+        self.tally = Tally(rows, self._totals, self._seconds)
 
 
 def _sparsity(events: int, possible: int) -> float:

@@ -44,7 +44,8 @@ class StreamResult:
         Its number, its time and how many events it had.
     outputs : ndarray or int
         What the method returned for it: (width, height, features) of `Model.forward` or
-        `Model.evaluate`, or the class of `Model.predict`.
+        `Model.evaluate`, or the class of `Model.predict`. A network over time takes each packet as
+        one time step and gives that step's outputs, in the layout of the Keras model.
     """
 
     packet: Packet
@@ -109,7 +110,8 @@ def event_batch(
     -------
     batch : ndarray of uint8
         (packets, width, height, features), or (packets, height, width, features) for a model that
-        begins with an `InputConvolutional`.
+        begins with an `InputConvolutional`. For a network over time one sequence of as many steps,
+        (1, packets, height, width, features).
 
     Raises
     ------
@@ -138,6 +140,7 @@ class _Runner:
         first = model.get_layer(0)
         self.dims = first.input_dims
         self.bits = first.input_bits
+        self._is_over_time = model.time_step is not None
         self._is_image = first.parameters.layer_type is LayerType.InputConvolutional
         self._method = getattr(model, method)
         # one sample is one thread's work
@@ -146,10 +149,14 @@ class _Runner:
             self._options["stateful"] = stateful
 
     def in_layout(self, batch_nwhc: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        if self._is_over_time:
+            return batch_nwhc.transpose(0, 2, 1, 3)[np.newaxis]
         return batch_nwhc.transpose(0, 2, 1, 3) if self._is_image else batch_nwhc
 
     def __call__(self, values_whc: npt.NDArray[np.uint8]) -> Any:
         result = self._method(self.in_layout(values_whc[None]), **self._options)[0]
+        if self._is_over_time and not isinstance(result, np.integer):
+            result = result[0]
         return int(result) if isinstance(result, np.integer) else result
 
 

@@ -84,7 +84,7 @@ def wire(
             f"layer {name!r} is a {kind.name} with {len(inbounds)} inbound layers; only a Concat "
             f"takes several"
         )
-    elif inbounds[0].output_bits == POTENTIAL_BITS:
+    elif inbounds[0].output_bits == POTENTIAL_BITS and kind is not LayerType.Filter:
         raise ValueError(
             f"layer {name!r} would be fed by the potentials of {inbounds[0].name!r}, which only a "
             f"Concat takes. Build {inbounds[0].name!r} with activations_enabled=True."

@@ -21,6 +21,7 @@ from typing import Any
 
 import keras
 
+from kerasnsoc.quantization.activations import QuantizedActivation
 from kerasnsoc.spiking._graph import Node, graph_of, is_graph, is_layer, node_from_shapes, nodes_of
 from kerasnsoc.spiking.activation import SpikingActivation, SpikingActivationCell
 from kerasnsoc.spiking.base import KerasSpikingCell
@@ -351,6 +352,7 @@ COMPUTERS: dict[type, Computer] = {
     **dict.fromkeys(_layers("EinsumDense"), einsum_dense_stats),
     **dict.fromkeys(_layers("Activation"), activation_stats),
     **dict.fromkeys(_layers("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax"), nonlinear_stats),
+    QuantizedActivation: nonlinear_stats,
     **dict.fromkeys(_layers("SimpleRNN"), simple_rnn_stats),
     **dict.fromkeys(_layers("LSTM"), lstm_stats),
     **dict.fromkeys(_layers("GRU"), gru_stats),

@@ -15,6 +15,10 @@ PROMISES = {
     "04_without_retraining.py": "\n0 of ",
     "05_learn_a_new_class.py": "\n0 of 184320 old weights changed",
     "06_event_camera.py": "direction told in 160 of 160 packets",
+    "07_spiking_digits.py": "\n0 of ",
+    "08_firing_rates.py": "\n5-10 Hz: ",
+    "10_learn_a_new_word.py": "\n0 of 35840 old weights changed",
+    "09_on_a_chip.py": "\n0 of 200 values differ",
 }
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasnsoc.artifact import NetworkSpec, content_digest, save
+from kerasnsoc.artifact import LayerType, NetworkSpec, content_digest, save
 from kerasnsoc.artifact.layout import VERSION
-from tests import reference
-from tests.networks import every_kind, learning_networks
+from tests import reference, time_reference
+from tests.networks import every_kind, learning_networks, time_networks
 
 FOLDER = Path(__file__).parent
 EXPECTED = FOLDER / "expected.json"
 SAMPLES = 4
+STEPS = 9
 
 
 def inputs(spec: NetworkSpec) -> np.ndarray:
@@ -26,20 +27,28 @@ def inputs(spec: NetworkSpec) -> np.ndarray:
     height, width, channels = spec.input.shape_hwc
     sides = (height, width) if spec.input.kind == "image" else (width, height)
     shape = (SAMPLES, *sides, channels)
+    if spec.time_step is not None:
+        shape = (SAMPLES, STEPS, height, width, channels)
     counter = np.arange(np.prod(shape), dtype=np.int64)
     mixed = (counter * 2654435761 % 2**32) >> 9
     return (mixed % 2**spec.input.bits).astype(np.uint8).reshape(shape)
 
 
 def outputs(spec: NetworkSpec) -> list[int]:
-    """What the reference makes of this batch, sample after sample."""
+    """What the reference makes of this batch, sample after sample.
+
+    Of a network that ends with a filter, what the filter gets: integers on every machine.
+    """
+    if spec.time_step is not None:
+        integers = [layer.name for layer in spec.layers if layer.layer_type is not LayerType.Filter]
+        return time_reference.run(spec, inputs(spec))[integers[-1]].ravel().tolist()
     results = reference.run(spec, inputs(spec))
     return results[spec.layers[-1].name].outputs.ravel().tolist()
 
 
 def main() -> None:
     expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
-    for name, spec in (every_kind() | learning_networks()).items():
+    for name, spec in (every_kind() | learning_networks() | time_networks()).items():
         file = f"v{VERSION}_{name}.h5"
         if (FOLDER / file).exists():
             print(f"{file} is there")

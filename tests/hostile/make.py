@@ -31,7 +31,7 @@ from kerasnsoc.artifact import (
 )
 from kerasnsoc.artifact.jsontext import canonical
 from kerasnsoc.artifact.layout import frame, seal
-from tests.networks import Builder, events_network, every_kind, learning_networks
+from tests.networks import Builder, events_network, every_kind, learning_networks, time_networks
 
 R = Reason
 
@@ -59,6 +59,9 @@ BODY = GOOD[_PARTS.body]
 IMAGE = to_bytes(every_kind()["image"])
 LEARNING = to_bytes(learning_networks()["learning_majority"])
 SWAP = to_bytes(learning_networks()["learning_swap"])
+
+TIME = {name: to_bytes(spec) for name, spec in time_networks().items()}
+TIME_IMAGE, TIME_EVENTS = TIME["time_image"], TIME["time_events"]
 
 Keys = tuple[Any, ...]
 
@@ -143,6 +146,22 @@ def learning(name: str, changed: Any, source: bytes = LEARNING) -> Callable[[], 
     layer = 2 if source is LEARNING else 1
     path = ("layers", layer, "learning", name) if name else ("layers", layer, "learning")
     return put((path, changed), source=source)
+
+
+def neuron(
+    name: str, changed: Any, layer: int = 0, source: bytes = TIME_IMAGE
+) -> Callable[[], bytes]:
+    """The neurons of a layer with one member replaced, or all of them if the name is empty."""
+    path = ("layers", layer, "neuron", name) if name else ("layers", layer, "neuron")
+    return put((path, changed), source=source)
+
+
+def _turned(array: str, source: bytes) -> bytes:
+    """A file that lists one array with its axes reversed."""
+    parts = frame(source[:64], len(source))
+    index = json.loads(source[parts.index])
+    index["arrays"][array][1].reverse()
+    return sealed(index, source[parts.body])
 
 
 def _without(variable: str) -> Callable[[], bytes]:
@@ -269,6 +288,11 @@ DTYPE, SHAPE, OFFSET = INDEX["arrays"][W]
 NAN32 = np.array([np.nan], "<f4").tobytes()
 INF32 = np.array([np.inf], "<f4").tobytes()
 NAN64 = np.array([np.nan], "<f8").tobytes()
+ZERO32 = bytes(4)
+
+_NEURON_RECORD = json.loads(TIME_IMAGE[frame(TIME_IMAGE[:64], len(TIME_IMAGE)).index])["layers"][0][
+    "neuron"
+]
 
 _LEARNING_PARTS = frame(LEARNING[:64], len(LEARNING))
 _LEARNING_RECORD = json.loads(LEARNING[_LEARNING_PARTS.index])["layers"][2]["learning"]
@@ -529,7 +553,7 @@ CONTENTS: dict[str, Content] = {
     "array not listed": Content(R.MEMBER, put((("arrays", W), DROP))),
     # variables
     "variable unknown": Content(
-        R.MEMBER, put((("layers", 0, "variables"), ["bias"]), (("arrays", "l0_bias"), []))
+        R.MEMBER, put((("layers", 0, "variables"), ["kernel"]), (("arrays", "l0_kernel"), []))
     ),
     "variable twice": Content(
         R.MEMBER,
@@ -573,6 +597,101 @@ CONTENTS: dict[str, Content] = {
     "output_scale NaN": Content(R.VALUE, value(2, "output_scale", NAN64)),
     "output_shift NaN": Content(R.VALUE, value(2, "output_shift", NAN64)),
     "accumulator": Content(R.OVERFLOW, _overflow),
+    # networks over time
+    "time step without neurons": Content(R.MEMBER, put((("time_step",), None))),
+    "time step is an integer": Content(R.MEMBER, put((("time_step",), 1))),
+    "time step is text": Content(R.MEMBER, put((("time_step",), "0.001"))),
+    "time step 0": Content(R.VALUE, put((("time_step",), 0.0), source=TIME_IMAGE)),
+    "time step negative": Content(R.VALUE, put((("time_step",), -0.001), source=TIME_IMAGE)),
+    "time step 1e300": Content(R.VALUE, put((("time_step",), 1e300), source=TIME_IMAGE)),
+    "time step 1e-300": Content(R.VALUE, put((("time_step",), 1e-300), source=TIME_IMAGE)),
+    "neurons without a time step": Content(R.GRAPH, put((("time_step",), DROP), source=TIME_IMAGE)),
+    "time step on a concat": Content(R.GRAPH, put((("time_step",), 0.5), source=IMAGE)),
+    "time step on a layer that learns": Content(
+        R.GRAPH, put((("time_step",), 0.5), source=LEARNING)
+    ),
+    "neuron is null": Content(R.MEMBER, neuron("", None)),
+    "neuron is a list": Content(R.MEMBER, neuron("", [])),
+    "neuron is missing": Content(R.MEMBER, neuron("", DROP)),
+    "neuron with a function": Content(R.MEMBER, neuron("surrogate", "os.system")),
+    "neuron without rule": Content(R.MEMBER, neuron("rule", DROP)),
+    "neuron rule unknown": Content(R.MEMBER, neuron("rule", "poisson")),
+    "neuron rule is a list": Content(R.MEMBER, neuron("rule", ["max", 3])),
+    "neuron reset unknown": Content(R.MEMBER, neuron("reset", "none")),
+    "neuron reset is a number": Content(R.MEMBER, neuron("reset", 0)),
+    "neuron unit unknown": Content(R.MEMBER, neuron("unit", "kHz")),
+    "neuron rectify 1": Content(R.MEMBER, neuron("rectify", 1)),
+    "neuron shift float": Content(R.MEMBER, neuron("shift", 2.0)),
+    "neuron shift true": Content(R.MEMBER, neuron("shift", True)),
+    "neuron shift negative": Content(R.VALUE, neuron("shift", -1)),
+    "neuron shift 31": Content(R.VALUE, neuron("shift", 31)),
+    "neuron shift 2**62": Content(R.VALUE, neuron("shift", 2**62)),
+    "neuron shift beyond 32 bits": Content(R.OVERFLOW, neuron("shift", 25)),
+    "neuron max_spikes 0": Content(R.VALUE, neuron("max_spikes", 0)),
+    "neuron max_spikes 2**40": Content(R.VALUE, neuron("max_spikes", 2**40)),
+    "neuron max_spikes without its rule": Content(R.VALUE, neuron("rule", "multi")),
+    "neuron signed that resets": Content(
+        R.VALUE,
+        put(
+            (("layers", 2, "neuron", "rule"), "signed"),
+            source=TIME_IMAGE,
+        ),
+    ),
+    "neuron in a pooling": Content(
+        R.VALUE,
+        put((("layers", 1, "neuron"), _NEURON_RECORD), source=TIME_IMAGE),
+    ),
+    "neuron and learning": Content(
+        R.VALUE, put((("layers", 2, "neuron"), _NEURON_RECORD), source=LEARNING)
+    ),
+    "neuron without activations": Content(
+        R.VALUE, parameter(4, "activations_enabled", False, TIME_IMAGE)
+    ),
+    "neuron with a step": Content(R.VALUE, parameter(4, "threshold_fire_step", 2.0, TIME_IMAGE)),
+    "spike threshold 0": Content(R.VALUE, value(0, "spike_threshold", ZERO32, TIME_IMAGE)),
+    "spike threshold negative": Content(
+        R.VALUE, value(0, "spike_threshold", struct.pack("<i", -5), TIME_IMAGE)
+    ),
+    "spike threshold 2**31 - 1": Content(
+        R.VALUE, value(0, "spike_threshold", struct.pack("<i", 2**31 - 1), TIME_IMAGE)
+    ),
+    "bias -2**31": Content(R.VALUE, value(0, "bias", struct.pack("<i", -(2**31)), TIME_IMAGE)),
+    "bias beyond 32 bits": Content(
+        R.OVERFLOW, value(0, "bias", struct.pack("<i", 2**30), TIME_IMAGE)
+    ),
+    "lowest potential positive": Content(
+        R.VALUE, value(0, "lowest_potential", struct.pack("<i", 1), TIME_IMAGE)
+    ),
+    "lowest potential -2**31": Content(
+        R.VALUE, value(0, "lowest_potential", struct.pack("<i", -(2**31)), TIME_IMAGE)
+    ),
+    "lowest potential of signed neurons": Content(
+        R.VALUE, value(1, "lowest_potential", struct.pack("<i", -1), TIME_EVENTS)
+    ),
+    "initial potential above the threshold": Content(
+        R.VALUE, value(0, "initial_potential", struct.pack("<i", 2**29), TIME_IMAGE)
+    ),
+    "initial potential below the lowest": Content(
+        R.VALUE, value(0, "initial_potential", struct.pack("<i", -(2**29)), TIME_IMAGE)
+    ),
+    "initial potential turned": Content(
+        R.SHAPE,
+        lambda: _turned("l0_initial_potential", TIME_IMAGE),
+    ),
+    "pooling of nothing": Content(R.VALUE, parameter(1, "pooling_type", "none", TIME_IMAGE)),
+    "pooling of a full mode": Content(
+        R.VALUE, parameter(1, "convolution_mode", "full", TIME_IMAGE)
+    ),
+    "pooling beyond the map": Content(R.SHAPE, parameter(1, "pooling_width", 60, TIME_IMAGE)),
+    "pooling without a time step": Content(
+        R.GRAPH,
+        put((("layers", 0, "neuron"), DROP), (("time_step",), DROP), source=TIME_IMAGE),
+    ),
+    "filter of order 3": Content(R.VALUE, parameter(6, "order", 3, TIME_IMAGE)),
+    "filter of order true": Content(R.MEMBER, parameter(6, "order", True, TIME_IMAGE)),
+    "filter with NaN": Content(R.VALUE, value(6, "tau", NAN64, TIME_IMAGE)),
+    "filter level NaN": Content(R.VALUE, value(6, "initial_level", NAN64, TIME_IMAGE)),
+    "filter scale NaN": Content(R.VALUE, value(6, "output_scale", NAN64, TIME_IMAGE)),
     # learning
     "learning is null": Content(R.MEMBER, learning("", None)),
     "learning is a list": Content(R.MEMBER, learning("", [])),

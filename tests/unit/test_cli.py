@@ -19,6 +19,7 @@ from kerasnsoc.artifact import (
 )
 from kerasnsoc.artifact import save as save_artifact
 from kerasnsoc.energy import list_devices
+from tests.networks import time_networks
 
 
 def network(weights_en, input_bits=4):
@@ -397,3 +398,16 @@ def test_what_is_read_is_not_overwritten(call, folder, target):
     result = call("run", "net.h5", "x.npy", "--output", target, status=2)
     assert "which this command reads" in result.stderr.replace("\n", " ")
     assert (folder / target).read_bytes() == before
+
+
+def test_a_network_over_time(call, tmp_path):
+    file, inputs = tmp_path / "time.h5", tmp_path / "x.npy"
+    save_artifact(time_networks()["time_events"], file)
+    np.save(inputs, np.ones((2, 4, 5, 2), np.uint8))
+    text = call("info", str(file)).stdout
+    assert "time: steps of 0.002 s" in text
+    assert "spikes (signed)" in text
+    content = json.loads(call("run", str(file), str(inputs), "--steps", "6", "--json").stdout)
+    assert content["samples"] == len(content["classes"]) == 2
+    assert "loihi" in call("energy", str(file), str(inputs), "--steps", "6").stdout
+    assert "takes sequences" in call("run", str(file), str(inputs), status=1).stderr

@@ -47,7 +47,8 @@ def test_surveyed_devices_leave_neuron_updates_open(name):
 
 
 def test_every_device_of_the_table_is_expected():
-    assert set(list_devices()) == {*PARITY, *SURVEYED_PJ, "truenorth", "akd1000", "loihi2"}
+    further = {"truenorth", "akd1000", "loihi2", "speck2f"}
+    assert set(list_devices()) == {*PARITY, *SURVEYED_PJ, *further}
     assert list(list_devices()) == sorted(list_devices())
 
 

@@ -9,9 +9,14 @@ import pytest
 UNWANTED = {"keras", "tensorflow", "jax", "torch", "h5py", "yaml", "scipy"}
 
 
-@pytest.mark.parametrize("module", ["kerasnsoc.nsoc", "kerasnsoc.compatibility"])
-def test_the_room_needs_neither_keras_nor_h5py(module):
-    program = f"import sys, {module}; print(*sorted(m.partition('.')[0] for m in sys.modules))"
+EVERY_NAME = "import kerasnsoc.nsoc as n; [getattr(n, name) for name in n.__all__]"
+
+
+@pytest.mark.parametrize(
+    "code", ["import kerasnsoc.nsoc", "import kerasnsoc.compatibility", EVERY_NAME]
+)
+def test_the_room_needs_neither_keras_nor_h5py(code):
+    program = f"import sys; {code}; print(*sorted(m.partition('.')[0] for m in sys.modules))"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,

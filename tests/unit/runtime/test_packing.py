@@ -98,6 +98,48 @@ def test_a_depthwise_sum_beyond_16_bits_is_not_packed():
     assert packed(15) is None
 
 
+@pytest.mark.parametrize(("inputs", "neurons"), [(1, 1), (70_000, 1), (9_000, 10), (2_000, 64)])
+@pytest.mark.parametrize("block", [16, 64])
+def test_padding_is_bounded(inputs, neurons, block):
+    """A layer of few neurons and many inputs is not packed, or not for events."""
+    weights = np.ones((1, 1, inputs, neurons), np.int8)
+    packed = pack(Layout(64, block), POINT, POINT, weights, 15, None, fully=True)
+    bound = 2 * (8 * weights.size + 2**16) + 4096
+    assert packed is None or packed.nbytes <= bound
+    assert (packed is None) == ((inputs, neurons) == (70_000, 1))
+
+
+@given(st.integers(-(10**6), 10**6), st.floats(20, 9000), st.integers(10**6, 2**24 - 1))
+def test_a_line_far_below_the_largest_potential(threshold, step, reach):
+    """Rounding grows with the potential; only around thresholds it has to stay small."""
+    table = (threshold + np.floor(np.arange(15) * step)).astype(np.int32)[:, None]
+    line = fit_line(table, np.array([-reach]), np.array([reach]), 1)
+    if line is None:
+        return
+    around = table + np.arange(-3, 4)
+    spread = np.linspace(-reach, reach, 2001).astype(np.int64)
+    potentials = np.clip(np.concatenate([around.ravel(), spread]), -reach, reach)
+    expected = (potentials > table).sum(axis=0)
+    np.testing.assert_array_equal(_levels(line, potentials, 15), expected)
+    # as a fused multiply-add rounds: once
+    fused = potentials * line.slope_n[0].astype(np.float64) + line.offset_n[0]
+    fused = np.clip(np.trunc(fused.astype(np.float32)), 0, 15)
+    np.testing.assert_array_equal(fused, expected)
+
+
+def test_bent_tables_do_not_hide_those_that_are_lines():
+    """One neuron at regular steps, one whose line has to be searched."""
+    table = np.array([[0, 0], [10, 11], [20, 13]], np.int32)
+    low, high = np.array([-30, 2]), np.array([40, 12])
+    line = fit_line(table, low, high, 2)
+    assert line is not None
+    for n in range(2):
+        potentials = np.arange(low[n], high[n] + 1)
+        y = potentials.astype(np.float32) * line.slope_n[n] + line.offset_n[n]
+        expected = (potentials > table[:, n : n + 1]).sum(axis=0)
+        np.testing.assert_array_equal(np.clip(np.trunc(y), 0, 3), expected)
+
+
 @needs_vectors
 @pytest.mark.parametrize("kernel", VECTOR_KERNELS)
 def test_which_layers_are_packed(kernel):
@@ -107,6 +149,9 @@ def test_which_layers_are_packed(kernel):
     narrow = network.add_fully_connected("narrow", 0, weights)
     wide = network.add_fully_connected("wide", 0, weights, None, True)
     assert [network.is_packed(op) for op in (0, narrow, wide)] == [False, True, False]
+    assert [network.kernel_of(op) for op in (narrow, wide)] == [kernel, "scalar"]
+    assert network.packed_nbytes(narrow) >= weights.nbytes
+    assert network.packed_nbytes(wide) == network.packed_nbytes(0) == 0
     plain = Network("scalar")
     plain.add_input("in", 1, 1, 4)
     assert not plain.is_packed(plain.add_fully_connected("f", 0, weights))

@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "spiking.md"
 @pytest.mark.usefixtures("layer_table")
 def test_programs(capsys):
     programs = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(programs) == 4
+    assert len(programs) == 5
     names = {}
     for program in programs:
         exec(compile(program, PAGE.name, "exec"), names)

@@ -414,3 +414,30 @@ def test_no_warnings_for_a_spiking_model():
         )
         energy = ModelEnergy(model, uniform(4, 5, 4))
         assert energy.total_energy("loihi", 5) > 0
+
+
+def test_the_report_has_the_totals_of_the_query_with_intervals():
+    model = keras.Sequential(
+        [keras.Input((None, 6)), keras.layers.Dense(4), IAF(0.5, dt=0.01), keras.layers.Dense(2)]
+    )
+    spikes = np.random.default_rng(0).integers(0, 2, (3, 10, 6)).astype("float32")
+    energy = ModelEnergy(model, spikes)
+    for device in ("loihi", "cpu", "spinnaker2"):
+        report = energy.report(device, 10, 0.01)
+        # the same products, summed in another order
+        total = energy.total_energy(device, 10, 0.01)
+        assert report.total.value == pytest.approx(total, rel=1e-12)
+        assert report.samples == 1
+        assert report.worst_grade in "SDA"
+    report = energy.report("speck2f", 10, 0.01, duration_s=0.1)
+    counts = {c.layer: c for c in report.counts}
+    dense, neurons, last = (counts[layer.name] for layer in model.layers)
+    counted = np.asarray(keras.Model(model.inputs[0], model.layers[1].output)(spikes))
+    mean_spikes = counted.sum() / 3
+    # rates are means in float32
+    assert neurons.spikes == pytest.approx(mean_spikes, rel=1e-5)
+    assert last.more["events"] == pytest.approx(mean_spikes, rel=1e-5)
+    assert dense.synaptic_ops == pytest.approx(dense.more["events"] * 4, rel=1e-12)
+    assert set(report.static) == {"io", "ram", "logic"}
+    with pytest.raises(ValueError, match=r"'speck2f' is spiking.*example_data"):
+        ModelEnergy(model).report("speck2f")

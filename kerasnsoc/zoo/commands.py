@@ -1,0 +1,318 @@
+"""Commands of the zoo: build a model file, train it, and handle trained networks.
+
+Heavy packages are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kerasnsoc._tables import printable, render
+
+_MODELS: dict[str, tuple[str, ...]] = {
+    "convtiny_cwru": (),
+    "convtiny_dvs_gesture": ("classes",),
+    "convtiny_dvs_handy": ("classes",),
+    "ds_cnn_cifar10": ("classes", "alpha"),
+    "ds_cnn_kws": ("classes",),
+    "gxnor_mnist": (),
+    "mobilenet_edge_imagenet": ("classes", "base_model"),
+    "mobilenet_imagenet": ("classes", "alpha", "image_size"),
+    "pointnet_plus_modelnet40": ("classes", "alpha"),
+    "vgg_cifar10": ("classes",),
+    "vgg_imagenet": ("classes",),
+    "vgg_utk_face": (),
+    "yolo_base": ("classes", "alpha", "number_anchors", "base_weights"),
+}
+_ALIASES = {"mobilenet_imagenet_edge": "mobilenet_edge_imagenet"}
+_WITHOUT_BITS = ("convtiny_cwru", "mobilenet_edge_imagenet")
+_WITHOUT_INPUT_BITS = ("convtiny_dvs_gesture", "convtiny_dvs_handy", "pointnet_plus_modelnet40")
+_SIZES = (32, 64, 96, 128, 160, 192, 224)
+
+
+class Action(StrEnum):
+    """What `kerasnsoc train` does."""
+
+    RUN = "run"
+    TRAIN = "train"
+    TUNE = "tune"
+    EVAL = "eval"
+
+
+zoo = typer.Typer(help="Trained networks: list, fetch, verify.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command()(create)
+    app.command()(train)
+    app.command()(macs)
+    app.add_typer(zoo, name="zoo")
+
+
+def create(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=", ".join(_MODELS))],
+    save: Annotated[
+        Path | None, typer.Option("--save", "-s", metavar="PATH", help="Default: MODEL.keras.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image_size", "-i", help="32, 64, … 224, or 160.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option("--alpha", "-a", help="Width.")] = None,
+    classes: Annotated[int | None, typer.Option("--classes", "-c", min=1)] = None,
+    number_anchors: Annotated[int | None, typer.Option("--number_anchors", "-na", min=1)] = None,
+    base_model: Annotated[
+        Path | None, typer.Option("--base_model", "-bm", help="A quantized mobilenet_imagenet.")
+    ] = None,
+    base_weights: Annotated[
+        Path | None, typer.Option("--base_weights", "-bw", help="Weights of the body, by name.")
+    ] = None,
+    input_bits: Annotated[int | None, typer.Option("--input_bits", "-iq", min=0, max=8)] = None,
+    weight_bits: Annotated[int, typer.Option("--weight_bits", "-wq", min=0, max=8)] = 0,
+    activation_bits: Annotated[int, typer.Option("--activation_bits", "-aq", min=0, max=8)] = 0,
+    summary: Annotated[bool, typer.Option("--summary", help="Print the layers.")] = False,
+) -> None:
+    """Build a model of the zoo and save it."""
+    name = _ALIASES.get(model, model)
+    if name not in _MODELS:
+        raise typer.BadParameter(f"{model!r} is no model; there are {', '.join(_MODELS)}")
+    given = {
+        "classes": classes,
+        "alpha": alpha,
+        "image_size": image_size,
+        "number_anchors": number_anchors,
+        "base_model": base_model,
+        "base_weights": base_weights,
+    }
+    for option, value in given.items():
+        if value is not None and option not in _MODELS[name]:
+            raise typer.BadParameter(f"{name} takes no --{option}")
+    bits = (weight_bits, activation_bits, input_bits)
+    if any(bits) and name in _WITHOUT_BITS:
+        raise typer.BadParameter(f"{name} takes no bits; quantize the saved model")
+    if image_size is not None and image_size not in _SIZES:
+        raise typer.BadParameter(f"--image_size is {image_size}, but must be one of {_SIZES}")
+    if name == "mobilenet_edge_imagenet" and base_model is None:
+        raise typer.BadParameter(f"{name} needs --base_model")
+    _quiet()
+    built = _built(name, given, bits)
+    path = save
+    if path is None:
+        path = Path(built.name if name.startswith("mobilenet") else name)
+    if path.suffix not in (".keras", ".h5"):
+        path = path.with_name(f"{path.name}.keras")
+    built.save(path)
+    if summary:
+        built.summary()
+    typer.echo(f"{built.name}: {built.count_params():,} parameters, saved as {path}")
+
+
+def train(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="cifar10, cwru, dvs, kws, kws-edge, mnist, modelnet40, utk_face or yolo.",
+        ),
+    ],
+    action: Annotated[
+        Action,
+        typer.Argument(help="run: the whole recipe; train, tune, eval: one model file."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="run: folder of the run.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="train, tune, eval: a .keras file.")
+    ] = None,
+    savemodel: Annotated[
+        Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "-d", help="Default: in the folder datasets of KERASNSOC_HOME."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", "-e", min=1, help="run: at most so many in a step.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch_size", "-b", min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning_rate", "-lr")] = None,
+    freeze_before: Annotated[
+        str | None, typer.Option("--freeze_before", "-fb", metavar="LAYER")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", "-t", help="A model file, for distillation.")
+    ] = None,
+    runtime: Annotated[
+        bool, typer.Option("--runtime", "-rt", "-ak", help="eval: run on integers.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network by its recipe; what was interrupted goes on when called again."""
+    _quiet()
+    from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
+
+    if name not in TASKS:
+        raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+    if action is Action.RUN and output is None:
+        raise typer.BadParameter("run needs --output DIR")
+    if action is not Action.RUN and model is None:
+        raise typer.BadParameter(f"{action.value} needs --model FILE")
+    if action in (Action.TRAIN, Action.TUNE) and epochs is None:
+        raise typer.BadParameter(f"{action.value} needs --epochs N")
+    for path in (data, model, teacher):
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+    task = get_task(name)
+    loaded = task.load(data, seed)
+
+    def echo(line: str) -> None:
+        typer.echo(line, err=as_json)  # JSON alone on the standard output
+
+    if action is Action.RUN:
+        from kerasnsoc.zoo.recipes.runs import run_recipe
+
+        assert output is not None
+        command = shlex.join(["kerasnsoc", *sys.argv[1:]])
+        result = run_recipe(
+            task, loaded, output, command=command, seed=seed, most_epochs=epochs, echo=echo
+        )
+    else:
+        from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
+
+        assert model is not None
+        if action is Action.EVAL:
+            result = evaluate_file(task, loaded, model, on_runtime=runtime)
+            echo(f"{result['metric']} {result['value']:.4f} on {result['runs_on']}")
+        else:
+            assert epochs is not None
+            result = train_file(
+                task,
+                loaded,
+                model,
+                model if savemodel is None else savemodel,
+                action="train" if action is Action.TRAIN else "tune",
+                epochs=epochs,
+                batch=batch_size,
+                rate=learning_rate,
+                freeze_before=freeze_before,
+                teacher=teacher,
+                seed=seed,
+                echo=echo,
+            )
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+
+
+def macs(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Count multiplications of each layer for one input."""
+    _quiet()
+    from kerasnsoc.quantization import load_quantized_model
+    from kerasnsoc.zoo.counts import multiplications
+
+    counts = multiplications(load_quantized_model(model, compile=False))
+    total = sum(counts.values())
+    if as_json:
+        typer.echo(json.dumps({"layers": counts, "total": total}, indent=2))
+        return
+    rows = [[name, f"{count:,}"] for name, count in counts.items()]
+    typer.echo(render(["layer", "multiplications"], [*rows, ["total", f"{total:,}"]]))
+
+
+@zoo.command("list")
+def list_networks(as_json: AsJson = False) -> None:
+    """Show all trained networks, also those without weights."""
+    from kerasnsoc.zoo.registry import list_pretrained
+
+    records = list_pretrained()
+    if as_json:
+        typer.echo(json.dumps([record.to_dict() for record in records], indent=2))
+        return
+    rows = []
+    for record in records:
+        metrics = [v for k, v in record.metrics.items() if k.startswith("integer_")]
+        where = "here" if record.is_bundled else "download" if record.urls else "recipe only"
+        rows.append(
+            [
+                record.key,
+                where,
+                f"{record.bytes:,}" if record.bytes else "-",
+                f"{metrics[0]:.2%}" if metrics else "-",
+                printable(str(record.metrics.get("dataset", "-"))),
+            ]
+        )
+    typer.echo(render(["network", "weights", "bytes", "on integers", "data"], rows))
+
+
+@zoo.command()
+def fetch(key: Annotated[str, typer.Argument(metavar="KEY")]) -> None:
+    """Print the path of a verified network; download it if allowed."""
+    from kerasnsoc.zoo.registry import pretrained_path
+
+    typer.echo(str(pretrained_path(key)))
+
+
+@zoo.command("verify")
+def verify_networks() -> None:
+    """Check digest and content of all networks that are here."""
+    from kerasnsoc.artifact import load
+    from kerasnsoc.zoo.registry import list_pretrained, read_pretrained
+
+    for record in list_pretrained():
+        if not record.is_bundled:
+            continue
+        content = read_pretrained(record.key)
+        if record.format == "nsoc":
+            load(content)
+        typer.echo(f"ok: {record.key}, sha256 {record.sha256}")
+
+
+def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) -> Any:
+    """The model of the command `create`."""
+    import kerasnsoc.zoo
+
+    function = getattr(kerasnsoc.zoo, name)
+    if name == "mobilenet_edge_imagenet":
+        return function(given["base_model"], given["classes"] or 1000)
+    arguments: dict[str, Any] = {}
+    for option in ("classes", "alpha"):
+        if given[option] is not None:
+            arguments[option] = given[option]
+    if given["image_size"] is not None:
+        arguments["input_shape"] = (given["image_size"], given["image_size"], 3)
+    if name == "yolo_base":
+        arguments.setdefault("alpha", 0.5)
+        arguments["nb_box"] = given["number_anchors"] or 5
+    if any(bits):
+        weights, activations, inputs = bits
+        arguments |= {"weight_quantization": weights, "activ_quantization": activations}
+        if inputs is not None:
+            if name in _WITHOUT_INPUT_BITS:
+                raise typer.BadParameter(f"{name} takes no --input_bits")
+            arguments["input_weight_quantization"] = inputs
+    model = function(**arguments)
+    if given["base_weights"] is not None:
+        from kerasnsoc.quantization import load_partial_weights, load_quantized_model
+
+        load_partial_weights(model, load_quantized_model(given["base_weights"], compile=False))
+    return model
+
+
+def _quiet() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # the exact forward that conversion is compared with needs float64; training stays in float32
+    os.environ.setdefault("JAX_ENABLE_X64", "1")

@@ -1,0 +1,242 @@
+"""One training that can be resumed, and the metric of a network in float or on integers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from kerasnsoc.training.distiller import Distiller, KLDistillationLoss
+from kerasnsoc.training.schedules import CyclicLR, constant_then_exponential
+from kerasnsoc.zoo.recipes.task import Data, Schedule, Task
+
+if TYPE_CHECKING:
+    from kerasnsoc.runtime import Model
+
+Echo = Callable[[str], None]
+
+_SHORT_STEPS = 5000
+_SHORT_MOMENTUM = 0.9
+_TEACHER = {"alpha": 0.1, "temperature": 10}
+"""As published for `gxnor_mnist`."""
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of real inputs made from integers, shuffled and varied anew in each epoch.
+
+    Works with every backend; only one batch is held as floats.
+    """
+
+    def __init__(
+        self,
+        x: npt.NDArray[Any],
+        y: npt.NDArray[Any],
+        batch: int,
+        scaling: tuple[float, float],
+        augment: Any = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._x, self._y, self._batch = x, y, batch
+        self._scaling = scaling
+        self._augment = augment
+        self._seed = seed
+        self._epoch = 0
+        self._order = np.arange(len(x))
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        if self._seed is not None:
+            rng = np.random.default_rng([self._seed, self._epoch])
+            self._order = rng.permutation(len(self._x))
+
+    def __len__(self) -> int:
+        return -(-len(self._x) // self._batch)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        chosen = self._order[index * self._batch : (index + 1) * self._batch]
+        x = self._x[chosen]
+        if self._augment is not None:
+            x = self._augment(x, np.random.default_rng([self._seed or 0, self._epoch, index]))
+        return reals(x, self._scaling), self._y[chosen]
+
+    def on_epoch_end(self) -> None:
+        self._epoch += 1
+        self._shuffle()
+
+
+def reals(x: npt.NDArray[Any], scaling: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """The network's real input of integers: ``(x - b) / a``."""
+    scale, shift = scaling
+    return (x.astype(np.float32) - np.float32(shift)) / np.float32(scale)
+
+
+def has_rescaling(model: keras.Model) -> bool:
+    """Whether the network scales raw integers itself."""
+    return any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
+
+
+def scaling_of(model: keras.Model, task: Task) -> tuple[float, int]:
+    """From the network's input to integers; ``(1, 0)`` if it takes integers."""
+    return (1.0, 0) if has_rescaling(model) else task.scaling
+
+
+def conversion_of(model: keras.Model, task: Task) -> dict[str, Any]:
+    """Arguments of `convert` and `freeze`."""
+    scaling = None if has_rescaling(model) else task.scaling
+    return {"input_scaling": scaling, "input_is_sparse": task.is_events}
+
+
+def fit(
+    model: keras.Model,
+    task: Task,
+    data: Data,
+    epochs: int,
+    schedule: Schedule,
+    *,
+    batch: int,
+    seed: int,
+    backup: Path | None = None,
+    teacher: keras.Model | None = None,
+    echo: Echo = print,
+) -> None:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    backup : Path, optional
+        Folder that keeps the state after each epoch, so that the same call goes on after an
+        interruption; removed at the end.
+    teacher : keras.Model, optional
+        For distillation, with outputs like those of the network.
+    """
+    keras.utils.set_random_seed(seed)
+    batches = _batches(model, task, data, batch, seed)
+    steps = len(batches)
+    if epochs * steps < _SHORT_STEPS:
+        norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+        for layer in norms:
+            layer.momentum = _SHORT_MOMENTUM
+        if norms:
+            echo(
+                f"{epochs * steps} training steps are few: momentum of the batch normalizations "
+                f"is {_SHORT_MOMENTUM}"
+            )
+    optimizer, callbacks = _optimizer(schedule, epochs, steps)
+    if backup is not None:
+        backup.mkdir(parents=True, exist_ok=True)
+        callbacks.append(keras.callbacks.BackupAndRestore(str(backup)))
+    trained, loss, metrics = _with_loss(model, task, data)
+    if teacher is None:
+        trained.compile(optimizer, loss, metrics=metrics)
+    else:
+        trained = Distiller(model, teacher)
+        trained.compile(
+            optimizer,
+            metrics,
+            loss,
+            KLDistillationLoss(_TEACHER["temperature"]),
+            alpha=_TEACHER["alpha"],
+        )
+    # a bar on a terminal, a line for each epoch in a log
+    verbose = 1 if sys.stdout.isatty() else 2
+    trained.fit(batches, epochs=epochs, callbacks=callbacks, verbose=verbose)
+
+
+def measure(model: keras.Model, task: Task, data: Data) -> float:
+    """The task's metric on the held-out part."""
+    if task.kind == "boxes":
+        return _mean_average_precision(model, data, is_keras_model=True)
+    outputs = model.predict(
+        Batches(data.test_x, data.test_y, 256, scaling_of(model, task)), verbose=0
+    )
+    return score(np.asarray(outputs), task, data)
+
+
+def measure_integer(network: Model, task: Task, data: Data) -> float:
+    """The same of a converted network."""
+    if task.kind == "boxes":
+        return _mean_average_precision(network, data, is_keras_model=False)
+    outputs = network.evaluate(as_input(data.test_x, task))
+    return score(outputs.reshape(len(outputs), -1), task, data)
+
+
+def as_input(x: npt.NDArray[Any], task: Task) -> npt.NDArray[Any]:
+    """Maps of events come as (n, width, height, channels)."""
+    return x.swapaxes(1, 2) if task.is_events else x
+
+
+def score(outputs: npt.NDArray[Any], task: Task, data: Data) -> float:
+    """The metric of outputs for the held-out part."""
+    if task.kind == "number":
+        return float(np.mean(np.abs(outputs.reshape(-1) - data.test_y.reshape(-1))))
+    return float(np.mean(outputs.reshape(len(outputs), -1).argmax(-1) == data.test_y))
+
+
+def _mean_average_precision(model: Any, data: Data, *, is_keras_model: bool) -> float:
+    from kerasnsoc.zoo.detection.map_evaluation import MapEvaluation
+
+    parts = data.detection
+    evaluation = MapEvaluation(
+        model, parts["test"], data.classes, parts["anchors"], is_keras_model=is_keras_model
+    )
+    return float(evaluation.evaluate_map()[0])
+
+
+def _batches(model: keras.Model, task: Task, data: Data, batch: int, seed: int) -> Any:
+    if task.kind == "boxes":
+        from kerasnsoc.zoo.detection.dataset import DetectionData
+
+        _, rows, columns, _ = model.output_shape
+        return DetectionData(
+            data.detection["train"],
+            data.classes,
+            data.detection["anchors"],
+            model.input_shape[1:3],
+            (columns, rows),
+            batch,
+            normalize=not has_rescaling(model),
+            seed=seed,
+        )
+    return Batches(data.train_x, data.train_y, batch, scaling_of(model, task), data.augment, seed)
+
+
+def _with_loss(model: keras.Model, task: Task, data: Data) -> tuple[keras.Model, Any, list[Any]]:
+    """What is compiled: the network, or a detector with its outputs sorted by box."""
+    if task.kind == "boxes":
+        from kerasnsoc.zoo.detection.yolo_loss import YoloLoss
+
+        anchors = data.detection["anchors"]
+        _, rows, columns, _ = model.output_shape
+        shape = (rows, columns, len(anchors), 5 + len(data.classes))
+        output = keras.layers.Reshape(shape, name="boxes")(model.output)
+        loss = YoloLoss(anchors, (columns, rows))
+        return keras.Model(model.input, output, name=f"{model.name}_boxes"), loss, []
+    if task.kind == "number":
+        return model, keras.losses.MeanAbsoluteError(), []
+    names = {layer.name for layer in model.layers}
+    if "act_sigmoid" in names:
+        return model, keras.losses.BinaryCrossentropy(), ["accuracy"]
+    logits = "act_softmax" not in names
+    return model, keras.losses.SparseCategoricalCrossentropy(from_logits=logits), ["accuracy"]
+
+
+def _optimizer(schedule: Schedule, epochs: int, steps: int) -> tuple[Any, list[Any]]:
+    callbacks: list[Any] = []
+    rate: Any = schedule.rate
+    if schedule.kind == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(schedule.rate, epochs * steps)
+    elif schedule.kind == "cyclic":
+        half = max(1, schedule.epochs * steps)
+        callbacks.append(CyclicLR(schedule.low, schedule.rate, half, schedule.mode))  # type: ignore[arg-type]
+    elif schedule.kind == "exponential":
+        plan = constant_then_exponential(epochs, schedule.rate, schedule.low, schedule.epochs)
+        callbacks.append(keras.callbacks.LearningRateScheduler(plan))
+    if schedule.momentum:
+        return keras.optimizers.SGD(rate, momentum=schedule.momentum), callbacks
+    return keras.optimizers.Adam(rate), callbacks

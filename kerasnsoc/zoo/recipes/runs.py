@@ -1,0 +1,249 @@
+"""A whole recipe in one folder: float training, steps of quantization, conversion, measurements."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasnsoc._version import __version__
+from kerasnsoc.artifact.atomic import write_atomically
+from kerasnsoc.conversion import compare, convert, freeze
+from kerasnsoc.quantization import load_quantized_model, quantize, quantize_layer
+from kerasnsoc.quantization.constraints import add_gamma_constraint
+from kerasnsoc.runtime import Model
+from kerasnsoc.zoo.recipes.fitting import (
+    Echo,
+    as_input,
+    conversion_of,
+    fit,
+    measure,
+    measure_integer,
+)
+from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
+
+_COMPARED = 200
+
+
+def run_recipe(
+    task: Task,
+    data: Data,
+    folder: Path,
+    *,
+    command: str,
+    seed: int = 1,
+    most_epochs: int | None = None,
+    echo: Echo = print,
+) -> dict[str, Any]:
+    """Train a network step by step, convert it and measure everything.
+
+    Called again with the same arguments, an interrupted run goes on where it was.
+
+    Parameters
+    ----------
+    task : Task
+    data : Data
+    folder : Path
+        Gets a Keras model for each step, ``<name>.h5`` (the artifact), ``result.json`` and
+        ``record.json`` (for the registry); made if missing.
+    command : str
+        The command line, which the record keeps.
+    seed : int
+    most_epochs : int, optional
+        Upper limit of the epochs of each step, for a quick try.
+    echo : callable
+        Receives a line for each finished step.
+
+    Returns
+    -------
+    dict
+        The content of ``result.json``.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = {
+        "task": task.name,
+        "key": task.key,
+        "seed": seed,
+        "most_epochs": most_epochs,
+        "steps": [step.name for step in task.steps],
+        "train_samples": len(data.train_x) or len(data.detection.get("train", ())),
+    }
+    state = _state(folder, plan)
+    model: keras.Model | None = None
+    for index, step in enumerate(task.steps):
+        path = folder / f"{index}_{step.name}.keras"
+        if index < len(state["done"]):
+            model = load_quantized_model(path, compile=False)
+            echo(f"{step.name}: done before, {task.metric} {state['done'][index]['metric']:.4f}")
+            continue
+        started = time.monotonic()
+        keras.utils.set_random_seed(seed + index)
+        model = _prepared(model, task, step)
+        if model.input_shape[1:] != data.test_x.shape[1:]:
+            raise ValueError(
+                f"the recipe {task.name!r} builds a network for inputs of shape "
+                f"{model.input_shape[1:]}, but the data have {data.test_x.shape[1:]}"
+            )
+        epochs = step.epochs if most_epochs is None else min(step.epochs, most_epochs)
+        fit(
+            model,
+            task,
+            data,
+            epochs,
+            Schedule("cosine", step.rate),
+            batch=task.batch,
+            seed=seed + index,
+            backup=folder / f"backup_{index}",
+            echo=echo,
+        )
+        value = measure(model, task, data)
+        model.save(path)
+        state["done"].append(
+            {
+                "step": step.name,
+                "epochs": epochs,
+                "metric": value,
+                "seconds": round(time.monotonic() - started, 1),
+            }
+        )
+        _write_json(folder / "state.json", state)
+        echo(f"{step.name}: {task.metric} {value:.4f}")
+    assert model is not None
+    return _finish(model, task, data, folder, state, command, echo)
+
+
+def _state(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    path = folder / "state.json"
+    if not path.exists():
+        return {"plan": plan, "done": []}
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if state.get("plan") != plan:
+        raise ValueError(
+            f"{folder} holds another run: {state.get('plan')}, but asked for is {plan}. Give "
+            f"another folder, or remove that one."
+        )
+    return state
+
+
+def _prepared(model: keras.Model | None, task: Task, step: Step) -> keras.Model:
+    """The network of a step: built, or the one before with other bits."""
+    if model is None:
+        # small or negative gammas would not survive folding behind a max pooling
+        model = add_gamma_constraint(task.build())
+    if step.bits is not None:
+        inputs, weights, activations = step.bits
+        model = quantize(model, weights, activations, inputs)
+        if step.last is not None:
+            model = quantize_layer(model, *step.last)
+    return model
+
+
+def _finish(
+    model: keras.Model,
+    task: Task,
+    data: Data,
+    folder: Path,
+    state: dict[str, Any],
+    command: str,
+    echo: Echo,
+) -> dict[str, Any]:
+    key = f"{task.key}/{task.steps[-1].name}"
+    artifact = folder / f"{key.replace('/', '_')}.h5"
+    conversion = conversion_of(model, task)
+    with warnings.catch_warnings():
+        # a softmax does not change which class wins
+        warnings.filterwarnings("ignore", "layer .* behind the last neural layer")
+        convert(model, artifact, **conversion)
+    network = Model(artifact)
+    frozen = freeze(model, **conversion)
+    value = measure_integer(network, task, data)
+    frozen_value = measure(frozen, task, data)
+    parity = compare(frozen, network, as_input(data.test_x[:_COMPARED], task))
+    statistics = network.get_statistics()
+    samples = max(s.nb_samples for s in statistics.values())
+    content = artifact.read_bytes()
+    done = state["done"]
+    result = {
+        "key": key,
+        "metric": task.metric,
+        "dataset": data.name,
+        "split": data.split,
+        "steps": done,
+        "float": done[0]["metric"],
+        "quantized": done[-1]["metric"],
+        "frozen": frozen_value,
+        "integer": value,
+        "activations_compared": parity.compared,
+        "activations_that_differ": parity.differing,
+        "sparsity": {name: round(s.output_sparsity, 4) for name, s in statistics.items()},
+        "synaptic_ops": round(sum(s.synaptic_ops for s in statistics.values()) / samples, 1),
+        "dense_ops": sum(s.connections for s in statistics.values()),
+        "artifact": artifact.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "seconds": round(sum(step["seconds"] for step in done), 1),
+        "versions": {
+            "kerasnsoc": __version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            "numpy": np.__version__,
+        },
+    }
+    _write_json(folder / "result.json", result)
+    _write_json(folder / "record.json", _record(task, data, result, command))
+    echo(
+        f"{key}: {task.metric} on integers {value:.4f}, frozen Keras {frozen_value:.4f}; "
+        f"{parity.differing} of {parity.compared:,} activations differ; {len(content):,} bytes"
+    )
+    return result
+
+
+def _record(task: Task, data: Data, result: dict[str, Any], command: str) -> dict[str, Any]:
+    step = task.steps[-1]
+    inputs, weights, activations = step.bits or (0, 0, 0)
+    metric = task.metric.replace(" ", "_")
+    return {
+        "key": result["key"],
+        "helper": task.helper,
+        "file": result["artifact"],
+        "sha256": result["sha256"],
+        "bytes": result["bytes"],
+        "format": "nsoc",
+        "input_scaling": list(task.scaling),
+        "classes": list(data.classes),
+        "quantization": {
+            "input": inputs,
+            "weight": weights,
+            "activation": activations,
+            "last": activations if step.last is None else step.last[1],
+        },
+        "metrics": {
+            "dataset": data.name,
+            "split": data.split,
+            **{f"{kind}_{metric}": result[kind] for kind in ("float", "quantized", "integer")},
+            "synaptic_ops": result["synaptic_ops"],
+            "dense_ops": result["dense_ops"],
+        },
+        "license": "Apache-2.0",
+        "data_license": task.data_license,
+        "origin": "trained by the kerasnsoc project",
+        "recipe": command,
+        "extra": data.extra,
+        "urls": [],
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(str(path), text.encode())

@@ -1,0 +1,170 @@
+"""Single trainings of a model file: train, tune, evaluate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from kerasnsoc._version import __version__
+from kerasnsoc.artifact.atomic import write_atomically
+from kerasnsoc.conversion import convert
+from kerasnsoc.quantization import load_quantized_model
+from kerasnsoc.training.schedules import freeze_model_before
+from kerasnsoc.zoo.recipes.fitting import Echo, conversion_of, fit, measure, measure_integer
+from kerasnsoc.zoo.recipes.task import Data, Task
+
+
+def train_file(
+    task: Task,
+    data: Data,
+    model_path: Path,
+    save_path: Path,
+    *,
+    action: Literal["train", "tune"],
+    epochs: int,
+    batch: int | None = None,
+    rate: float | None = None,
+    freeze_before: str | None = None,
+    teacher: Path | None = None,
+    seed: int = 1,
+    echo: Echo = print,
+) -> dict[str, Any]:
+    """Train the model of a file and save it, with the results as JSON beside.
+
+    The state after each epoch lies in ``<save_path>.backup``: the same call goes on after an
+    interruption. A backup of another call is removed. A distillation goes on with the weights
+    alone, its optimizer starts anew.
+
+    Parameters
+    ----------
+    task : Task
+    data : Data
+    model_path, save_path : Path
+        May be the same.
+    action : {"train", "tune"}
+        Which schedule of the task is taken.
+    epochs, batch, rate : int, int, float
+        Defaults of batch and rate are those of the task.
+    freeze_before : str, optional
+        Layers before this one do not learn.
+    teacher : Path, optional
+        A model with outputs like those of the trained one, for distillation.
+    seed : int
+    echo : callable
+
+    Returns
+    -------
+    dict
+        The content of ``<save_path>.json``.
+    """
+    model = load_quantized_model(model_path, compile=False)
+    learned = [layer.trainable for layer in model.layers]
+    if freeze_before is not None:
+        freeze_model_before(model, freeze_before)
+    schedule = task.train if action == "train" else task.tune
+    if rate is not None:
+        schedule = replace(schedule, rate=rate, low=min(schedule.low, rate))
+    batch = task.batch if batch is None else batch
+    plan = {
+        "task": task.name,
+        "action": action,
+        "model": str(model_path),
+        "epochs": epochs,
+        "batch_size": batch,
+        "learning_rate": schedule.rate,
+        "freeze_before": freeze_before,
+        "teacher": None if teacher is None else str(teacher),
+        "seed": seed,
+    }
+    backup = save_path.with_name(f"{save_path.name}.backup")
+    _keep_or_remove(backup, plan, echo)
+    started = time.monotonic()
+    fit(
+        model,
+        task,
+        data,
+        epochs,
+        schedule,
+        batch=batch,
+        seed=seed,
+        backup=backup / "epochs",
+        teacher=None if teacher is None else load_quantized_model(teacher, compile=False),
+        echo=echo,
+    )
+    for layer, trainable in zip(model.layers, learned, strict=True):
+        layer.trainable = trainable
+    value = measure(model, task, data)
+    model.save(save_path)
+    result = {
+        **plan,
+        "saved": str(save_path),
+        "metric": task.metric,
+        "value": value,
+        "dataset": data.name,
+        "split": data.split,
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": {
+            "kerasnsoc": __version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+        },
+    }
+    write_atomically(f"{save_path}.json", (json.dumps(result, indent=2) + "\n").encode())
+    shutil.rmtree(backup, ignore_errors=True)
+    echo(f"{task.metric} {value:.4f}; saved as {save_path}")
+    return result
+
+
+def evaluate_file(
+    task: Task, data: Data, model_path: Path, *, on_runtime: bool = False
+) -> dict[str, Any]:
+    """The task's metric of a model file, in Keras or on integers.
+
+    Parameters
+    ----------
+    task : Task
+    data : Data
+    model_path : Path
+        A Keras model, or an artifact, which always runs on integers.
+    on_runtime : bool
+        Convert the Keras model first.
+    """
+    from kerasnsoc.runtime import Model
+
+    with open(model_path, "rb") as file:
+        is_artifact = file.read(5) == b"KNSOC"
+    if is_artifact:
+        value = measure_integer(Model(model_path), task, data)
+    else:
+        model = load_quantized_model(model_path, compile=False)
+        if on_runtime:
+            value = measure_integer(convert(model, **conversion_of(model, task)), task, data)
+        else:
+            value = measure(model, task, data)
+    return {
+        "task": task.name,
+        "model": str(model_path),
+        "runs_on": "integers" if is_artifact or on_runtime else "Keras",
+        "metric": task.metric,
+        "value": value,
+        "dataset": data.name,
+        "split": data.split,
+    }
+
+
+def _keep_or_remove(backup: Path, plan: dict[str, Any], echo: Echo) -> None:
+    note = backup / "plan.json"
+    if note.exists():
+        if json.loads(note.read_text(encoding="utf-8")) == plan:
+            echo(f"going on from {backup}")
+            return
+        echo(f"{backup} belongs to another training and is removed")
+    shutil.rmtree(backup, ignore_errors=True)
+    backup.mkdir(parents=True)
+    write_atomically(str(note), json.dumps(plan).encode())

@@ -1,0 +1,149 @@
+"""What a recipe consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Augmentation = Callable[[npt.NDArray[Any], np.random.Generator], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set in the integers that a converted network takes.
+
+    Attributes
+    ----------
+    train_x, test_x : ndarray of uint8, shape (n, height, width, channels)
+    train_y, test_y : ndarray
+        Labels, numbers to estimate, or what a detector is trained on.
+    classes : tuple of str
+        Names of the labels.
+    name, split : str
+        What was loaded and what `test_x` is of it.
+    augment : callable, optional
+        ``(batch, generator) -> batch``, applied while training.
+    extra : dict
+        What the record of a trained network keeps beside, such as the ranges of features.
+    detection : dict
+        For detectors: ``train`` and ``test`` annotations, ``anchors``.
+    """
+
+    train_x: npt.NDArray[Any]
+    train_y: npt.NDArray[Any]
+    test_x: npt.NDArray[Any]
+    test_y: npt.NDArray[Any]
+    classes: tuple[str, ...]
+    name: str
+    split: str
+    augment: Augmentation | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    detection: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate over a training.
+
+    Attributes
+    ----------
+    kind : {"constant", "cosine", "cyclic", "exponential"}
+        Cosine decay to 0; triangles from `low` to `rate`; `rate` for some epochs, then
+        exponentially to `low`.
+    rate, low : float
+    epochs : int
+        Half a triangle, or the constant part of the exponential.
+    mode : str
+        Of the triangles, see `CyclicLR`.
+    momentum : float
+        0 takes Adam, otherwise gradient descent with this momentum.
+    """
+
+    kind: Literal["constant", "cosine", "cyclic", "exponential"]
+    rate: float
+    low: float = 0.0
+    epochs: int = 0
+    mode: str = "triangular"
+    momentum: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training of a run: in float, or with the bits of the network changed before.
+
+    Attributes
+    ----------
+    epochs : int
+    rate : float
+        Of a cosine decay.
+    bits : (int, int, int), optional
+        Of the first layer's weights, the other weights, and the activations; None for float.
+    last : (str, int), optional
+        An activation with another number of bits.
+    """
+
+    epochs: int
+    rate: float
+    bits: tuple[int, int, int] | None = None
+    last: tuple[str, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """Such as ``float``, ``8-4-4`` or ``8-4-4-1``."""
+        if self.bits is None:
+            return "float"
+        return "-".join(map(str, (*self.bits, *(() if self.last is None else self.last[1:]))))
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set and how networks are trained on it.
+
+    Attributes
+    ----------
+    name : str
+        Of the command.
+    key : str
+        Start of the registry key; the bits follow.
+    helper : str
+        The function of the zoo that loads the result.
+    load : callable
+        ``(path or None, seed) -> Data``; without a path, from the data-set folder.
+    build : callable
+        The float network of a run.
+    steps : tuple of Step
+        Of a run.
+    batch : int
+    scaling : (float, int)
+        ``(a, b)``: integers are ``a * x + b`` of the network's real input.
+    train, tune : Schedule
+        Of single trainings.
+    data_license : str
+    is_events : bool
+        Whether the input is a map of event counts.
+    kind : {"classes", "number", "boxes"}
+        What the network finds, and the metric: accuracy, mean absolute error, or mAP.
+    """
+
+    name: str
+    key: str
+    helper: str
+    load: Callable[[Path | None, int], Data]
+    build: Callable[[], Any]
+    steps: tuple[Step, ...]
+    batch: int
+    scaling: tuple[float, int]
+    train: Schedule
+    tune: Schedule
+    data_license: str
+    is_events: bool = False
+    kind: Literal["classes", "number", "boxes"] = "classes"
+
+    @property
+    def metric(self) -> str:
+        return {"classes": "accuracy", "number": "mean absolute error", "boxes": "mAP"}[self.kind]

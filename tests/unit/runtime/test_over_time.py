@@ -1,0 +1,97 @@
+"""Networks over time at the edges: arguments, units, statistics, streams, and who refuses them."""
+
+import numpy as np
+import pytest
+
+from kerasnsoc.energy import energy_of_run
+from kerasnsoc.nsoc.compatibility import create_from_model, model_hardware_incompatibilities
+from kerasnsoc.runtime import Model, TimeWindow, make_events
+from tests.networks import events_network, time_networks
+
+
+@pytest.fixture(params=time_networks())
+def model(request):
+    return Model.from_spec(time_networks()[request.param])
+
+
+def sequences(model, samples, steps, seed=0):
+    height, width, channels = model.to_spec().input.shape_hwc
+    top = 2 ** model.to_spec().input.bits
+    return np.random.default_rng(seed).integers(0, top, (samples, steps, height, width, channels))
+
+
+def test_sequences_are_needed(model):
+    frames = sequences(model, 2, 1)[:, 0]
+    with pytest.raises(ValueError, match=r"takes sequences.*Add an axis of one step"):
+        model.forward(frames)
+    with pytest.raises(TypeError, match="must hold integers"):
+        model.forward(frames[:, None].astype(float))
+
+
+def test_empty_batches_and_sequences(model):
+    whole = model.forward(sequences(model, 2, 3))
+    assert model.forward(sequences(model, 0, 3)).shape == (0, 3, *whole.shape[2:])
+    assert model.forward(sequences(model, 2, 0)).shape == (2, 0, *whole.shape[2:])
+    with pytest.raises(ValueError, match="no steps"):
+        model.predict(sequences(model, 2, 0))
+
+
+def test_potentials_are_kept_for_as_many_samples(model):
+    x = sequences(model, 2, 4)
+    first = model.forward(x, stateful=True)
+    with pytest.raises(ValueError, match=r"has 3 samples.*reset_states"):
+        model.forward(sequences(model, 3, 4), stateful=True)
+    model.reset_states()
+    np.testing.assert_array_equal(model.forward(x, stateful=True), first)
+
+
+def test_a_sample_is_a_sequence():
+    model = Model.from_spec(time_networks()["time_spikes"])
+    model.forward(sequences(model, 3, 7))
+    hidden = model.get_statistics()["out"]
+    assert (hidden.nb_samples, hidden.nb_steps) == (3, 21)
+    assert hidden.neuron_updates == 21 * 4
+    assert hidden.connections == 7 * 28
+    assert hidden.nb_spikes >= hidden.nb_activations
+    assert energy_of_run(model, "loihi").samples == 3
+
+
+def test_rates_are_spikes_per_second():
+    model = Model.from_spec(time_networks()["time_spikes"])
+    x = sequences(model, 2, 9)
+    np.testing.assert_allclose(model.rates(x), model.forward(x).mean(axis=1) / model.time_step)
+    with pytest.raises(RuntimeError, match="has no rates"):
+        Model.from_spec(events_network()).rates(x)
+
+
+def test_a_stream_goes_on_where_it_was():
+    model = Model.from_spec(time_networks()["time_events"])
+    times = np.arange(40) * 3
+    rng = np.random.default_rng(1)
+    events = make_events(times, rng.integers(0, 5, 40), rng.integers(0, 4, 40), times % 2)
+    streamed = [r.outputs for r in model.stream(events, TimeWindow(20), stateful=True)]
+    assert len(streamed) == 6
+    model.reset_states()
+    again = [r.outputs for r in model.stream(events, TimeWindow(20), stateful=True)]
+    np.testing.assert_array_equal(streamed, again)
+    assert not np.array_equal(
+        streamed, [r.outputs for r in model.stream(events, TimeWindow(20), stateful=False)]
+    )
+
+
+def test_nothing_learns_over_time():
+    with pytest.raises(RuntimeError, match="does not learn"):
+        Model.from_spec(time_networks()["time_spikes"]).compile(num_weights=2)
+
+
+def test_chips_of_one_pass_refuse_neurons_over_time(model):
+    found = model_hardware_incompatibilities(model)
+    assert any("integrate and fire over time" in reason for reason in found)
+    assert create_from_model(model).time_step == model.time_step
+
+
+def test_exported_c_is_of_one_pass(model, tmp_path):
+    from kerasnsoc.embedded import export_c
+
+    with pytest.raises(ValueError, match="runs over time"):
+        export_c(model, tmp_path)

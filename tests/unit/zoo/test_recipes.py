@@ -1,0 +1,376 @@
+"""Runs that go on after an interruption, single trainings, data, and the commands around them."""
+
+import json
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kerasnsoc import cli, zoo
+from kerasnsoc.runtime import Model
+from kerasnsoc.zoo import registry
+from kerasnsoc.zoo.counts import multiplications
+from kerasnsoc.zoo.layer_blocks import conv_block, dense_block
+from kerasnsoc.zoo.recipes import catalog, fitting, images, runs
+from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
+from kerasnsoc.zoo.recipes.fitting import Batches, measure
+from kerasnsoc.zoo.recipes.runs import run_recipe
+from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
+from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
+
+pytestmark = pytest.mark.keras
+
+
+def bright_corner(path, seed):
+    """Images whose class is the corner that is bright."""
+    del path
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, 96)
+    x = rng.integers(0, 100, (96, 6, 6, 1)).astype(np.uint8)
+    for image, label in zip(x, labels, strict=True):
+        row, column = divmod(int(label), 2)
+        image[3 * row : 3 * row + 3, 3 * column : 3 * column + 3] += 120
+    return Data(
+        *(x[:64], labels[:64], x[64:], labels[64:]),
+        ("a", "b", "c"),
+        "corners",
+        "the last 32",
+        extra={"side": 6},
+    )
+
+
+def small_network():
+    image = keras.Input((6, 6, 1), name="input")
+    x = conv_block(image, 4, 3, pooling="max", add_batchnorm=True, padding="same", name="conv")
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = dense_block(x, 3, add_activation=False, name="classes")
+    return keras.Model(image, x, name="small")
+
+
+TASK = Task(
+    name="corners",
+    key="small",
+    helper="gxnor_mnist_pretrained",
+    load=bright_corner,
+    build=small_network,
+    steps=(Step(12, 2e-2), Step(4, 1e-2, (8, 4, 4)), Step(4, 1e-2, (8, 4, 4), ("conv_relu", 1))),
+    batch=16,
+    scaling=(255.0, 0),
+    train=Schedule("cyclic", 1e-2, 1e-3, 1),
+    tune=Schedule("exponential", 1e-2, 1e-3, 1),
+    data_license="generated",
+)
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """The small task in place of a real one, for the commands."""
+    monkeypatch.setattr(catalog, "_PLACES", {"mnist": ("images", "MNIST")})
+    monkeypatch.setattr(catalog, "TASKS", ("mnist",))
+    monkeypatch.setattr(images, "MNIST", TASK)
+    return TASK
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    data = bright_corner(None, 1)
+    folder = tmp_path / "run"
+    lines = []
+
+    def echo(line):
+        lines.append(line)
+        if line.startswith("8-4-4:"):
+            raise Stop
+
+    arguments = {"command": "kerasnsoc train corners run -o run", "seed": 3}
+    with pytest.raises(Stop):
+        run_recipe(TASK, data, folder, echo=echo, **arguments)
+    trained = []
+    real_fit = runs.fit
+    monkeypatch.setattr(
+        runs, "fit", lambda *args, **kwargs: (trained.append(args[3]), real_fit(*args, **kwargs))
+    )
+    lines.clear()
+    result = run_recipe(TASK, data, folder, echo=lines.append, **arguments)
+    assert trained == [4]  # only the last step
+    assert lines[0].startswith("float: done before")
+    assert result["integer"] == result["frozen"] >= 0.9
+    assert result["activations_that_differ"] == 0
+    assert result == json.loads((folder / "result.json").read_text())
+    assert [step["step"] for step in result["steps"]] == ["float", "8-4-4", "8-4-4-1"]
+    # the record is what the registry stores
+    record = json.loads((folder / "record.json").read_text())
+    assert registry._record(record).metrics["integer_accuracy"] == result["integer"]
+    assert record["quantization"] == {"input": 8, "weight": 4, "activation": 4, "last": 1}
+    assert record["extra"] == {"side": 6}
+    predicted = Model(folder / record["file"]).predict(data.test_x)
+    assert np.mean(predicted == data.test_y) == result["integer"]
+    with pytest.raises(ValueError, match="holds another run"):
+        run_recipe(TASK, data, folder, command="", seed=4, echo=lines.append)
+
+
+def test_an_interrupted_training_goes_on_at_its_epoch(tmp_path):
+    data = bright_corner(None, 1)
+    epochs = []
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            epochs.append(epoch)
+            if len(epochs) == 3:
+                raise Stop
+
+    def fit(model):
+        fitting.fit(
+            *(model, TASK, data, 4, Schedule("cosine", 1e-2)),
+            batch=16,
+            seed=1,
+            backup=tmp_path / "backup",
+            echo=lambda line: None,
+        )
+
+    real = fitting._optimizer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            fitting,
+            "_optimizer",
+            lambda *args: (real(*args)[0], [*real(*args)[1], Interrupt()]),
+        )
+        with pytest.raises(Stop):
+            fit(small_network())
+        model = small_network()
+        fit(model)
+    assert epochs == [0, 1, 2, 2, 3]
+    assert measure(model, TASK, data) > 0.3
+
+
+def test_a_recipe_and_its_data_fit(tmp_path):
+    data = bright_corner(None, 1)
+    wrong = replace(data, test_x=data.test_x[:, :5])
+    with pytest.raises(ValueError, match=r"shape \(6, 6, 1\), but the data have \(5, 6, 1\)"):
+        run_recipe(TASK, wrong, tmp_path, command="", echo=lambda line: None)
+
+
+def test_single_trainings(tmp_path):
+    data = bright_corner(None, 1)
+    first, second = tmp_path / "net.keras", tmp_path / "tuned.keras"
+    small_network().save(first)
+    quiet = {"echo": lambda line: None}
+    result = train_file(TASK, data, first, first, action="train", epochs=4, **quiet)
+    assert result["metric"] == "accuracy"
+    assert json.loads((tmp_path / "net.keras.json").read_text()) == result
+    tuned = train_file(
+        *(TASK, data, first, second),
+        action="tune",
+        epochs=2,
+        batch=8,
+        rate=1e-3,
+        freeze_before="classes",
+        teacher=first,
+        **quiet,
+    )
+    assert tuned["batch_size"] == 8
+    before, after = (keras.saving.load_model(path) for path in (first, second))
+    np.testing.assert_array_equal(
+        before.get_layer("conv").get_weights()[0], after.get_layer("conv").get_weights()[0]
+    )
+    assert after.get_layer("conv").trainable
+    assert evaluate_file(TASK, data, second)["value"] == tuned["value"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *("net.keras", "net.keras.json", "tuned.keras", "tuned.keras.json")
+    ]
+
+
+def test_batches_are_the_same_again():
+    x = np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1)
+    y = np.arange(10)
+
+    def epochs():
+        batches = Batches(x, y, 4, (2.0, 10), lambda b, rng: b + rng.integers(0, 2, b.shape), 5)
+        for _ in range(2):
+            yield [batches[i] for i in range(len(batches))]
+            batches.on_epoch_end()
+
+    first, second = list(epochs()), list(epochs())
+    for one, other in zip(first, second, strict=True):
+        for (a, b), (c, d) in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, c)
+            np.testing.assert_array_equal(b, d)
+    assert [len(b) for _, b in first[0]] == [4, 4, 2]
+    orders = [np.concatenate([b for _, b in epoch]).tolist() for epoch in first]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == list(range(10))
+    plain, labels = Batches(x, y, 4, (2.0, 10))[0]
+    np.testing.assert_array_equal(plain, (x[:4].astype("f4") - 10) / 2)
+    assert labels.tolist() == [0, 1, 2, 3]
+
+
+def test_augmentation_keeps_what_pixels_are():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)
+    moved = images.flip_shift_cut(x, np.random.default_rng(1))
+    assert moved.shape == x.shape
+    assert moved.dtype == np.uint8
+    blank = (moved == x.mean(axis=(0, 1, 2)).astype(np.uint8)).all(-1).sum(axis=(1, 2))
+    assert blank.max() == 64
+    np.testing.assert_array_equal(moved, images.flip_shift_cut(x, np.random.default_rng(1)))
+
+
+def test_mnist_is_read(tmp_path):
+    arrays = {
+        "x_train": np.zeros((3, 28, 28), np.uint8),
+        "y_train": np.zeros(3, np.uint8),
+        "x_test": np.ones((2, 28, 28), np.uint8),
+        "y_test": np.ones(2, np.uint8),
+    }
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    data = images.load_mnist(tmp_path / "mnist.npz", 0)
+    assert data.test_x.shape == (2, 28, 28, 1)
+    del arrays["y_test"]
+    np.savez(tmp_path / "less.npz", **arrays)
+    with pytest.raises(ValueError, match=r"has no arrays \['y_test'\]"):
+        images.load_mnist(tmp_path / "less.npz", 0)
+    with pytest.raises(FileNotFoundError, match="give its path with --data"):
+        images.load_mnist(tmp_path / "nothing.npz", 0)
+
+
+def test_cifar10_is_read_from_folders_and_archives(tmp_path):
+    import tarfile
+
+    Image = pytest.importorskip("PIL.Image")
+    for part, count in (("train", 2), ("test", 1)):
+        for name in ("cat", "ship"):
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (32, 32), (index, 2, 3)).save(folder / f"{index}.png")
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        archive.add(tmp_path / "data", arcname="cifar")
+    for path in (tmp_path / "data", tmp_path / "data.tar"):
+        data = images.load_cifar10(path, 0)
+        assert data.train_x.shape == (4, 32, 32, 3)
+        assert sorted(data.train_y.tolist()) == [3, 3, 8, 8]
+        assert data.test_x[0, 0, 0].tolist() == [0, 2, 3]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no images"):
+        images.load_cifar10(tmp_path / "empty", 0)
+
+
+def test_bearing_data_are_scaled_by_segment(tmp_path):
+    segments = np.random.default_rng(0).normal(size=(3700, 1024))
+    np.savez(tmp_path / "cwru.npz", data=segments, labels=np.arange(3700) % 10)
+    data = images.load_cwru(tmp_path / "cwru.npz", 0)
+    assert (data.train_x.shape, data.test_x.shape) == ((3600, 32, 32, 1), (100, 32, 32, 1))
+    largest = np.abs(data.test_x.astype(int) - 127).reshape(100, -1).max(axis=1)
+    assert set(largest.tolist()) == {127}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_recipe_builds_what_it_names(name):
+    found = get_task(name)
+    model = found.build()
+    assert isinstance(model, keras.Model)
+    names = {layer.name for layer in model.layers}
+    assert all(step.last is None or step.last[0] in names for step in found.steps)
+    assert found.steps[0].bits is None
+    keys = {record.key for record in zoo.list_pretrained()}
+    assert f"{found.key}/{found.steps[-1].name}" in keys
+
+
+def test_unknown_recipes_are_refused():
+    with pytest.raises(ValueError, match="'nothing' is no recipe"):
+        get_task("nothing")
+
+
+def command(*args):
+    return CliRunner().invoke(cli.app, [str(arg) for arg in args])
+
+
+def test_creating_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("create", "mobilenet_imagenet", "-i", 32, "-a", 0.1, "-c", 3, "-wq", 4)
+    assert done.exit_code == 0, done.output
+    base = tmp_path / "mobilenet_0.10_32_3.keras"
+    assert base.exists()
+    done = command("create", "-s", "edge", "mobilenet_imagenet_edge", "-bm", base, "-c", 4)
+    assert done.exit_code == 0, done.output
+    assert keras.saving.load_model(tmp_path / "edge.keras").output_shape == (None, 4)
+    done = command("create", "gxnor_mnist", "-wq", 2, "-aq", 1, "-iq", 8)
+    assert done.exit_code == 0, done.output
+    model = keras.saving.load_model(tmp_path / "gxnor_mnist.keras")
+    assert model.get_layer("block1_conv1").quantizer.bitwidth == 8
+    counted = command("macs", "gxnor_mnist.keras", "--json")
+    assert json.loads(counted.output)["total"] == sum(multiplications(model).values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing",), "is no model"),
+        (("gxnor_mnist", "-c", 3), "takes no --classes"),
+        (("mobilenet_imagenet", "-i", 33), "must be one of"),
+        (("convtiny_cwru", "-wq", 4), "takes no bits"),
+        (("mobilenet_edge_imagenet",), "needs --base_model"),
+        (("convtiny_dvs_gesture", "-wq", 4, "-iq", 8), "takes no --input_bits"),
+    ],
+)
+def test_wrong_usage_of_create(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("create", *arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.replace("│", " ").split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing", "run"), "is no recipe"),
+        (("mnist", "run"), "needs --output"),
+        (("mnist", "eval"), "needs --model"),
+        (("mnist", "train", "-m", "net.keras"), "needs --epochs"),
+        (("mnist", "fly"), "fly"),
+    ],
+)
+def test_wrong_usage_of_train(arguments, message):
+    done = command("train", *arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.replace("│", " ").split())
+
+
+def test_training_by_command(task, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["kerasnsoc", "train", "mnist", "run", "-o", "my run"])
+    run = tmp_path / "run"
+    done = command("train", "mnist", "run", "-o", run, "-e", 1)
+    assert done.exit_code == 0, done.output
+    assert "on integers" in done.output
+    record = json.loads((run / "record.json").read_text())
+    assert record["recipe"] == "kerasnsoc train mnist run -o 'my run'"
+    small_network().save(tmp_path / "net.keras")
+    done = command("train", "mnist", "train", "-m", tmp_path / "net.keras", "-e", 1)
+    assert done.exit_code == 0, done.output
+    for path, where in ((run / "1_8-4-4.keras", "integers"), (run / record["file"], "integers")):
+        done = CliRunner().invoke(
+            cli.app, ["train", "mnist", "eval", "-m", str(path), "-rt", "--json"]
+        )
+        assert json.loads(done.stdout)["runs_on"] == where
+    done = command("train", "mnist", "eval", "-m", tmp_path / "missing.keras")
+    assert done.exit_code == 1
+    assert "does not exist" in done.output
+
+
+def test_commands_of_trained_networks():
+    listed = command("zoo", "list")
+    assert listed.exit_code == 0
+    assert "gxnor_mnist/2-2-1" in listed.output
+    records = json.loads(command("zoo", "list", "--json").output)
+    assert len(records) == len(zoo.list_pretrained())
+    assert command("zoo", "verify").exit_code == 0
+    missing = command("zoo", "fetch", "mobilenet_imagenet/1.0/8-4-4")
+    assert missing.exit_code == 1
+    assert "Train it with" in missing.output
