@@ -266,6 +266,17 @@ def test_the_page_shows_every_command_and_only_options_that_exist():
     shown = {re.match(r"`([\w-]+)", section).group(1): section for section in sections}
     assert set(shown) >= set(commands)
     for name, section in shown.items():
-        known = {option for p in commands[name].params for option in p.opts}
+        known = {option for p in getattr(commands[name], "params", []) for option in p.opts}
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section)) <= known, name
         assert f"$ kerasnsoc {name}" in section
+
+
+@pytest.mark.keras
+def test_check_of_a_keras_model_advises(call):
+    user_model().save("mine.keras")
+    assert (
+        call("check", "mine.keras", status=1).stdout
+        == call("advise", "mine.keras", status=1).stdout
+    )
+    call("check", "mine.keras", "--fix", "fixed.keras")
+    assert "--fix" in call("check", "net.h5", "--fix", "out.keras", status=2).stderr
