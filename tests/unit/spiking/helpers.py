@@ -2,8 +2,13 @@
 
 import keras
 import numpy as np
+import pytest
 
 MODES = ("eager", "graph", "xla")
+
+not_on_jax = pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="refused on JAX, see test_jax.py"
+)
 
 
 def numbers(tensor):

@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 keras = pytest.importorskip("keras")
 
 from kerasnsoc.spiking.layers import IAF, LIF, Alpha, Lowpass, SpikingActivation  # noqa: E402
-from tests.unit.spiking.helpers import numbers, uniform  # noqa: E402
+from tests.unit.spiking.helpers import not_on_jax, numbers, uniform  # noqa: E402
 
 pytestmark = pytest.mark.keras
 
@@ -29,6 +29,7 @@ def stateful(make, *size, jit=False, **kwargs):
     return layer, model
 
 
+@not_on_jax
 @every_layer
 def test_chunks_give_the_whole(make):
     size = (2, 2)
@@ -114,6 +115,7 @@ def test_an_unseeded_reset_draws_anew():
     assert not np.array_equal(numbers(layer.layer.states[0].value), first)
 
 
+@not_on_jax
 @pytest.mark.parametrize("name", ["spiking", "alpha"])
 def test_kept_states_in_compiled_prediction(name):
     x = uniform(3, 8, 4, high=5)
@@ -126,6 +128,7 @@ def test_kept_states_in_compiled_prediction(name):
         np.testing.assert_allclose(np.concatenate(chunks, 1), expected, rtol=1e-5)
 
 
+@not_on_jax
 def test_training_goes_on_from_the_state_too():
     layer = LAYERS["iaf"](stateful=True)
     model = keras.Sequential(

@@ -15,7 +15,7 @@ from kerasnsoc.spiking.layers import (  # noqa: E402
     Lowpass,
     SpikingActivation,
 )
-from tests.unit.spiking.helpers import MODES, model_of, numbers, uniform  # noqa: E402
+from tests.unit.spiking.helpers import MODES, model_of, not_on_jax, numbers, uniform  # noqa: E402
 
 pytestmark = pytest.mark.keras
 
@@ -116,6 +116,7 @@ def test_a_variable_is_read_at_every_call(kind, mode):
 
 
 @kinds
+@not_on_jax
 def test_a_variable_is_not_a_weight(kind):
     dt = variable(kind, 0.1)
     layer = Lowpass(0.1, dt=dt)
@@ -128,6 +129,7 @@ def test_a_variable_is_not_a_weight(kind):
     assert float(numbers(dt)) == pytest.approx(0.1)
 
 
+@not_on_jax
 @kinds
 @pytest.mark.parametrize("jit", [False, True])
 def test_compiled_functions_follow_a_variable(kind, jit):
