@@ -161,8 +161,10 @@ def _core_layer(
     for f in range(features):
         step = math.gcd(*rows[f], bias[f])
         bounded = lowest[f] != -POTENTIAL_LIMIT
-        is_aligned = step and not (bounded and lowest[f] % step) and not (start[f] % step).any()
-        divisor = step if only_asks and is_aligned else math.gcd(step, threshold[f])
+        divisor = math.gcd(step, threshold[f])
+        if only_asks:  # potentials that are multiples from the start stay multiples
+            held = [*start[f].flat, lowest[f]] if bounded else start[f].flat
+            divisor = max(divisor, math.gcd(step, *held))
         rows[f] //= divisor
         bias[f] //= divisor
         threshold[f] = -(-threshold[f] // divisor)
