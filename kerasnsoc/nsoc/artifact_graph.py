@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from kerasnsoc.artifact.geometry import Dims, output_dims, spatial_geometry
 from kerasnsoc.artifact.schema import (
-    ActivationParameters,
     InputDataParameters,
     LayerSpec,
     NetworkSpec,
     SpatialParameters,
 )
+from kerasnsoc.nsoc.artifact_spikes import spiking_graph
 from kerasnsoc.nsoc.core_graph import CoreGraph, Destination, GradedLayer, Shape, Source
-from kerasnsoc.nsoc.errors import InvalidGraphError, UnsupportedLayerError
+from kerasnsoc.nsoc.errors import InvalidGraphError
 
 
 def artifact_graph(spec: NetworkSpec, name: str = "") -> CoreGraph:
     """The layers of an artifact, wired as a chip would be.
 
     Layers of graded neurons stay what they are: the integers are those of the runtime, and a chip
-    that takes graded events computes exactly them.
+    that takes graded events computes exactly them. Layers of a network over time become the cores
+    of a spiking chip; see `kerasnsoc.nsoc.artifact_spikes.spiking_graph`.
 
     Parameters
     ----------
@@ -28,23 +29,17 @@ def artifact_graph(spec: NetworkSpec, name: str = "") -> CoreGraph:
     Returns
     -------
     CoreGraph
-        Of `GradedLayer`. An ``InputData`` layer becomes the input port; an image input layer is a
-        layer of its own.
+        Of `GradedLayer`, or of `CoreLayer` where the artifact has a time step. An ``InputData``
+        layer becomes the input port; an image input layer is a layer of its own.
 
     Raises
     ------
-    UnsupportedLayerError
-        If a layer has neurons of another kind.
+    UnsupportedLayerError, AsymmetricPaddingError, DiscretizationError
+        If a layer of a network over time has no exact counterpart on a core.
     InvalidGraphError
         If there is nothing to place.
     """
-    for layer in spec.layers:
-        if not isinstance(layer.parameters, ActivationParameters | InputDataParameters):
-            raise UnsupportedLayerError(
-                f"{layer.name}: layers of the kind {layer.layer_type.name} cannot be placed on a "
-                "chip"
-            )
-    return _graded_graph(spec, name)
+    return _graded_graph(spec, name) if spec.time_step is None else spiking_graph(spec, name)
 
 
 def _graded_graph(spec: NetworkSpec, name: str) -> CoreGraph:

@@ -106,7 +106,7 @@ class NSoCEmulator:
         Events per second that each pixel of the sensor sends by itself.
     memory_limit : int
         Bytes for queues and records of one run.
-    device : DeviceSpec, optional
+    device : DeviceSpec or str, optional
         In place of the one that the configuration names.
 
     Raises
@@ -150,10 +150,10 @@ class NSoCEmulator:
         parallel_cores: Collection[int] | None = None,
         dvs_noise_hz: float = 0.0,
         memory_limit: int = MEMORY_LIMIT,
-        device: DeviceSpec | None = None,
+        device: DeviceSpec | str | None = None,
     ) -> None:
         self.config = _configuration(config)
-        self.device = get_device(self.config.device.name) if device is None else device
+        self.device = get_device(self.config.device.name if device is None else device)
         _one_of("engine", engine, ("timing", "functional"))
         _one_of("merge_policy", merge_policy, ("causal", "arrival"))
         _one_of("queue_policy", queue_policy, ("block", "drop"))
