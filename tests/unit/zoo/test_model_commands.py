@@ -128,7 +128,7 @@ def test_choices_of_detectors(tmp_path):
     for content, message in (
         ("[1, 2]", r"shape \(2,\)"),
         ("{", "no JSON"),
-        ("[[0, 1]]", "positiv"),
+        ("[[0, 1]]", "positive"),
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
