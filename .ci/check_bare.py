@@ -37,9 +37,12 @@ def main(folder: str) -> None:
         sys.exit(f"{folder} holds no artifact (*.h5)")
     kerasnsoc("doctor")
     for artifact in artifacts:
-        spec = load(artifact).input
+        network = load(artifact)
+        spec = network.input
         height, width, channels = spec.shape_hwc
-        shape = (height, width) if spec.kind == "image" else (width, height)
+        shape: tuple[int, ...] = (height, width) if spec.kind == "image" else (width, height)
+        if network.time_step is not None:
+            shape = (4, height, width)  # sequences keep the layout of Keras
         batch = np.random.default_rng(0).integers(
             0, 2**spec.bits, (5, *shape, channels), dtype=np.uint8
         )

@@ -64,11 +64,13 @@ _PUBLIC = {
             "suggest_bitwidths",
         ),
         "kerasnsoc.conversion": (
+            "advise",
             "centre_thresholds",
             "certificate",
             "check_model_compatibility",
             "compare",
             "convert",
+            "fix",
             "freeze",
         ),
         "kerasnsoc.embedded": ("export_c",),

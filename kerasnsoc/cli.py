@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from kerasnsoc._tables import printable, render
+from kerasnsoc.commands import Tools, advise, register
 from kerasnsoc.zoo.commands import register as register_zoo
 
 if TYPE_CHECKING:
@@ -376,12 +377,25 @@ def devices(
 def check(
     file: ChipFile,
     device: Annotated[
-        str, typer.Option(metavar="NAME", help="A chip, or 'all'; exit code 1 if it does not fit.")
-    ] = "all",
+        str | None,
+        typer.Option(metavar="NAME", help="A chip, or 'all'; exit code 1 if it does not fit."),
+    ] = None,
     device_file: DeviceFile = None,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", metavar="OUT.keras", help="As for `advise`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a network fits a chip, and why not."""
+    """Say whether a network fits a chip, and why not.
+
+    A Keras model without --device is advised on, as by `advise`.
+    """
+    if device is None and device_file is None and (file.suffix == ".keras" or file.is_dir()):
+        advise(file, fix, as_json=as_json)
+        return
+    if fix is not None:
+        raise typer.BadParameter("--fix rewrites a .keras model, without --device")
+    device = device or "all"
     from kerasnsoc.nsoc import list_devices
     from kerasnsoc.nsoc.reports import check_content, check_text, open_chip_network
 
@@ -869,3 +883,6 @@ def _installed(package: str) -> str | None:
         except PackageNotFoundError:
             continue
     return "installed, version unknown"
+
+
+register(app, Tools(open_batch=_open, read_labels=_read_labels))

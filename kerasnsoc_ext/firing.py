@@ -12,6 +12,12 @@ Floats = npt.NDArray[np.float64]
 EXACT_IN_FLOAT32 = 2**24
 SEARCH_STEPS = 64
 FRACTIONS = tuple((k + 0.5) / 24 for k in (12, 5, 18, *range(24)))
+LIKELY = 3
+"""Fractions at the start that leave few neurons without a line."""
+
+TRIED_THRESHOLDS = 2**12
+"""Thresholds that are held against lines at a time, so that a fit needs little memory."""
+
 LEAST_SLOPE, MOST_SLOPE = 2.0**-24, 2.0**9
 
 
@@ -67,18 +73,25 @@ def fit_line(
     span = np.maximum(table[-1] - table[0], 0.0)
     slope, offset = np.ones(low.shape, np.float32), np.zeros(low.shape, np.float32)
     bent = np.arange(len(low))
-    for fraction in (*FRACTIONS, None):
+    tried_f = 0
+    while len(bent) and tried_f < len(FRACTIONS):
+        # the first few do for most neurons; the fewer are left, the more are tried at a time
+        together = max(1, TRIED_THRESHOLDS // (levels * len(bent))) if tried_f >= LIKELY else 1
+        fraction_f1 = np.array(FRACTIONS[tried_f : tried_f + together])[:, None]
+        tried_f += len(fraction_f1)
+        slope_fn = np.clip((levels - 1) / (span[bent] + fraction_f1), LEAST_SLOPE, MOST_SLOPE)
+        slope_fn = np.where(span[bent] > 0, slope_fn, 1.0).astype(np.float32)
+        tried = np.tile(bent, len(fraction_f1))
+        moved, fits = _offset(level_m1, below[:, tried], above[:, tried], slope_fn.ravel())
+        moved_fn, fits_fn = moved.reshape(slope_fn.shape), fits.reshape(slope_fn.shape)
+        first_n, place_n = fits_fn.argmax(axis=0), np.arange(len(bent))
+        slope[bent], offset[bent] = slope_fn[first_n, place_n], moved_fn[first_n, place_n]
+        bent = bent[~fits_fn.any(axis=0)]
+    if len(bent):
         sides = below[:, bent], above[:, bent]
-        if fraction is None:
-            tried = _widest(level_m1, *sides)
-        else:
-            tried = np.clip((levels - 1) / (span[bent] + fraction), LEAST_SLOPE, MOST_SLOPE)
-            tried = np.where(span[bent] > 0, tried, 1.0).astype(np.float32)
-        moved, fits = _offset(level_m1, *sides, tried)
-        slope[bent], offset[bent] = tried, moved
+        slope[bent] = _widest(level_m1, *sides)
+        offset[bent], fits = _offset(level_m1, *sides, slope[bent])
         bent = bent[~fits]
-        if not len(bent):
-            break
     if len(bent):
         return None
     line = Line(np.zeros(size, np.float32), np.zeros(size, np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lcm, prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ SMALL_BYTES = 2**16
 """… and this much, so that padding a few neurons to whole vectors cannot exhaust the memory."""
 MAX_DEPTHWISE_TAPS = 64
 FLAT_CHANNELS = 256
+WIDENED_WEIGHTS = 2**17
+"""Weights that are held as floats at a time while sums are bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def pack(
     if depthwise_xyc is None:
         low_n, high_n = _extremes(kernel_wk_n.reshape(-1, neurons), largest)
         dense, quads = _quads(kernel_wk_n, layout.dense_block)
-        largest_weight = int(np.abs(weights_xycn.astype(np.int16)).max())
+        largest_weight = max(-int(weights_xycn.min()), int(weights_xycn.max()))
         if inputs * padded <= min(allowed, MAX_ROWS_BYTES):
             rows = _rows(weights_xycn, padded, layout.vector_bytes, not fully)
         framed = quads * 4 != kernel_wk_n.shape[1]
@@ -130,10 +133,7 @@ def pack(
         low_c, high_c = _extremes(taps, largest)
         if max(-low_c.min(), high_c.max()) > INT16_MAX or len(taps) > MAX_DEPTHWISE_TAPS:
             return None
-        positive_cn = np.maximum(weights_xycn[0, 0], 0).astype(np.int64)
-        negative_cn = np.minimum(weights_xycn[0, 0], 0).astype(np.int64)
-        low_n = low_c @ positive_cn + high_c @ negative_cn
-        high_n = high_c @ positive_cn + low_c @ negative_cn
+        low_n, high_n = _reach(low_c, high_c, weights_xycn[0, 0])
         dense, quads = _pairs(weights_xycn[0, 0], layout.dense_block)
         largest_weight = 0
         depthwise, period, flat = _depthwise(depthwise_xyc, cells[2], layout.vector_bytes // 2)
@@ -196,9 +196,33 @@ def _extremes(
     weights_kn: Int8s, largest: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Smallest and largest sum per column, for inputs of 0 to `largest`."""
-    total = weights_kn.sum(axis=0, dtype=np.int64)
-    positive = np.maximum(weights_kn, 0).sum(axis=0, dtype=np.int64)
-    return (total - positive) * largest, positive * largest
+    nothing_k = np.zeros(len(weights_kn), np.int64)
+    negative, positive = _reach(nothing_k, nothing_k + 1, weights_kn)
+    return negative * largest, positive * largest
+
+
+def _reach(
+    low_k: npt.NDArray[np.int64], high_k: npt.NDArray[np.int64], weights_kn: Int8s
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Smallest and largest ``x @ weights_kn`` for ``low_k <= x <= high_k``, limits of 16 bits.
+
+    Twice these are ``(low + high) @ w - (high - low) @ |w|``, and the same with a plus. Products of
+    floats run through BLAS, and blocks of rows spare a wide copy of all weights.
+    """
+    middle_k, width_k = low_k + high_k, high_k - low_k
+    most = 128 * int(np.maximum(np.abs(middle_k), width_k).sum())
+    # Integers up to 2**24 are exact in float32, in any order of adding; up to 2**53 in float64,
+    # and a block of 2**17 rows of at most 2**7 * 2**16 each stays below 2**40.
+    dtype: type[np.floating[Any]] = np.float32 if most <= 2**24 else np.float64
+    middle_n = np.zeros(weights_kn.shape[1], np.int64)
+    width_n = np.zeros(weights_kn.shape[1], np.int64)
+    step = max(1, WIDENED_WEIGHTS // weights_kn.shape[1])
+    for start in range(0, len(weights_kn), step):
+        rows = slice(start, start + step)
+        block = weights_kn[rows].astype(dtype)
+        middle_n += (middle_k[rows].astype(dtype) @ block).astype(np.int64)
+        width_n += (width_k[rows].astype(dtype) @ np.abs(block, out=block)).astype(np.int64)
+    return (middle_n - width_n) // 2, (middle_n + width_n) // 2
 
 
 def _padded(array: npt.NDArray[np.int32], size: int, fill: int) -> npt.NDArray[np.int32]:
@@ -212,20 +236,26 @@ def _quads(weights_skn: Int8s, block: int) -> tuple[Int8s, int]:
     """[block][segment][quad][neuron in block][4]; what is added are zeros."""
     segments, size, neurons = weights_skn.shape
     quads, blocks = -(-size // 4), -(-neurons // block)
-    padded = np.zeros((segments, quads * 4, blocks * block), np.int8)
-    padded[:, :size, :neurons] = weights_skn
-    split = padded.reshape(segments, quads, 4, blocks, block)
-    return np.ascontiguousarray(split.transpose(3, 0, 1, 4, 2)), quads
+    packed = np.zeros((blocks, segments, quads, block, 4), np.int8)
+    for index in range(blocks):
+        part = weights_skn[:, :, index * block : (index + 1) * block]
+        for place in range(min(4, size)):
+            values = part[:, place::4]
+            packed[index, :, : values.shape[1], : values.shape[2], place] = values
+    return packed, quads
 
 
 def _pairs(weights_cn: Int8s, block: int) -> tuple[Int8s, int]:
     """[block][pair][neuron in block][2] of int16, seen as bytes."""
     channels, neurons = weights_cn.shape
     pairs, blocks = -(-channels // 2), -(-neurons // block)
-    padded = np.zeros((pairs * 2, blocks * block), np.int16)
-    padded[:channels, :neurons] = weights_cn
-    split = padded.reshape(pairs, 2, blocks, block)
-    return np.ascontiguousarray(split.transpose(2, 0, 3, 1)).view(np.int8), pairs
+    packed = np.zeros((blocks, pairs, block, 2), np.int16)
+    for index in range(blocks):
+        part = weights_cn[:, index * block : (index + 1) * block]
+        for place in range(min(2, channels)):
+            values = part[place::2]
+            packed[index, : len(values), : values.shape[1], place] = values
+    return packed.view(np.int8), pairs
 
 
 def _event_order(vector_bytes: int) -> npt.NDArray[np.intp]:
@@ -246,11 +276,19 @@ def _rows(weights_xycn: Int8s, padded: int, vector_bytes: int, by_block: bool) -
     [block][column][cell][channel][64] with `by_block`, else [input][neuron].
     """
     neurons = weights_xycn.shape[3]
-    inputs = weights_xycn.reshape(-1, neurons)
-    extended = np.zeros((len(inputs), padded), np.int8)
-    extended[:, :neurons] = inputs
-    blocks = extended.reshape(len(inputs), -1, EVENT_BLOCK)[:, :, _event_order(vector_bytes)]
-    return np.ascontiguousarray(blocks.transpose(1, 0, 2) if by_block else blocks)
+    inputs_in = weights_xycn.reshape(-1, neurons)
+    blocks, order = padded // EVENT_BLOCK, _event_order(vector_bytes)
+    shape = (blocks, len(inputs_in)) if by_block else (len(inputs_in), blocks)
+    rows = np.zeros((*shape, EVENT_BLOCK), np.int8)
+    rows_bik = rows if by_block else rows.transpose(1, 0, 2)
+    for index in range(blocks):
+        part = inputs_in[:, index * EVENT_BLOCK : (index + 1) * EVENT_BLOCK]
+        present = order < part.shape[1]
+        if present.all():
+            np.take(part, order, axis=1, out=rows_bik[index], mode="clip")
+        else:
+            rows_bik[index][:, present] = part[:, order[present]]
+    return rows
 
 
 def _depthwise(

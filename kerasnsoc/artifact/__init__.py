@@ -34,6 +34,7 @@ from kerasnsoc.artifact.schema import (
     SeparableConvolutionalParameters,
     SpatialParameters,
 )
+from kerasnsoc.artifact.upgrading import upgrade
 from kerasnsoc.artifact.validation import validate
 from kerasnsoc.artifact.writer import content_digest, save, to_bytes, verify
 
@@ -73,6 +74,7 @@ __all__ = [
     "network_bounds",
     "save",
     "to_bytes",
+    "upgrade",
     "validate",
     "verify",
 ]

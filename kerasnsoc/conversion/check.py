@@ -6,9 +6,9 @@ from typing import Literal, overload
 
 import keras
 
-from kerasnsoc.conversion.rules import Checker, Finding
+from kerasnsoc.conversion.rules import INSTEAD, Checker, Finding
 from kerasnsoc.conversion.time_blocks import Refusal, is_over_time, parse_over_time
-from kerasnsoc.quantization.graph import read
+from kerasnsoc.quantization import graph as graphs
 
 
 @overload
@@ -82,14 +82,33 @@ def findings(model: keras.Model, input_is_sparse: bool) -> list[Finding]:
             return error.findings
         return []
     try:
-        graph = read(model)
-    except (RuntimeError, ValueError) as error:
-        return [
-            Finding(
-                "graph",
-                model.name,
-                str(error),
-                "Chains of layers and Concatenate of branches are supported.",
-            )
-        ]
+        graph = graphs.read(model)
+    except (RuntimeError, ValueError):
+        return survey(model, input_is_sparse)[1]
     return Checker(graph, input_is_sparse).run()
+
+
+def survey(model: keras.Model, input_is_sparse: bool) -> tuple[graphs.Graph, list[Finding]]:
+    """A model read as far as it goes, and all that is wrong with its graph and with its layers.
+
+    The graph has one node for each call of a shared layer, and the layers of nested models.
+    """
+    refusals: list[graphs.Refusal] = []
+    graph = graphs.read(model, refuse=refusals.append)
+    found = []
+    for refusal in refusals:
+        kind = type(_named(model, refusal.name)).__name__
+        remedy = INSTEAD.get(kind) or refusal.remedy
+        remedy = remedy or "Chains of layers and Concatenate of branches are supported."
+        found.append(Finding("graph", refusal.name, refusal.message, remedy))
+    if graph.nodes:
+        # what is said of a layer's place in the graph need not be said of its class too
+        known = {refusal.name for refusal in refusals}
+        checked = Checker(graph, input_is_sparse).run()
+        found += [f for f in checked if f.rule != "layer" or f.layer not in known]
+    return graph, found
+
+
+def _named(model: keras.Model, name: str) -> object:
+    operations = getattr(model, "operations", ())
+    return next((operation for operation in operations if operation.name == name), None)

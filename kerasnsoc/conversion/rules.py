@@ -44,13 +44,40 @@ _KNOWN_LAYERS = (
     "BatchNormalization, ReLU, Dropout, Flatten, Reshape or Concatenate."
 )
 _TRAINING_ONLY = "It acts in training only: build the model without it, and load the weights."
-_INSTEAD = {
+INSTEAD = {
     "AveragePooling2D": "Use a convolution with strides, MaxPooling2D or GlobalAveragePooling2D.",
     "ZeroPadding2D": "Use padding='same' in the convolution behind it.",
     **dict.fromkeys(("LeakyReLU", "PReLU", "ELU"), "Use ReLU, and train again."),
     **dict.fromkeys(
         ("GaussianNoise", "GaussianDropout", "AlphaDropout", "SpatialDropout2D"), _TRAINING_ONLY
     ),
+    **dict.fromkeys(
+        ("RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation"),
+        _TRAINING_ONLY,
+    ),
+    **dict.fromkeys(
+        ("Add", "Average", "Multiply", "Subtract", "Maximum", "Minimum", "Dot"),
+        "Join the branches by Concatenate, or leave one of them out, and train again.",
+    ),
+    **dict.fromkeys(
+        ("LSTM", "GRU", "SimpleRNN", "Bidirectional", "TimeDistributed", "ConvLSTM2D"),
+        "A network of one pass keeps no state: lay time out as one axis of a map, use Conv2D over "
+        "it, and train again.",
+    ),
+    **dict.fromkeys(
+        ("Conv1D", "SeparableConv1D", "MaxPooling1D", "GlobalAveragePooling1D"),
+        "Use the two-dimensional layer on maps of height 1.",
+    ),
+    **dict.fromkeys(
+        ("TrueDivide", "Divide"), "For pixels, begin with keras.layers.Rescaling(1 / 255)."
+    ),
+    **dict.fromkeys(
+        ("LayerNormalization", "GroupNormalization"),
+        "Use BatchNormalization behind a convolution, and train again.",
+    ),
+    "GlobalMaxPooling2D": "Use MaxPooling2D of the size of the map, and Flatten behind it.",
+    "Normalization": "Use Rescaling with one scale and offset for all channels.",
+    "Resizing": "Resize the images before they enter the network.",
 }
 """What to do about layers that are often met, by class name."""
 
@@ -172,7 +199,7 @@ class Checker:
             "layer",
             node,
             f"{type(layer).__name__} layers cannot run on integers.",
-            _INSTEAD.get(type(layer).__name__, _KNOWN_LAYERS),
+            INSTEAD.get(type(layer).__name__, _KNOWN_LAYERS),
         )
         block = before[0] if before else _Block()
         # it may stand in for an activation: one finding for one cause
@@ -187,7 +214,9 @@ class Checker:
                 f"the input has shape {tuple(node.shape)}, but it must be (batch, height, "
                 "width, "
                 "channels) or (batch, features) of fixed sizes.",
-                "Give keras.Input all sizes; flatten or drop other axes.",
+                "Give keras.Input all sizes; flatten or drop other axes."
+                if rank != 3 or None in node.shape[1:]
+                else f"Give it a channel axis, keras.Input({(*node.shape[1:], 1)}), or flatten it.",
             )
         return _Block(activation=layers.InputLayer)
 
@@ -245,7 +274,8 @@ class Checker:
         # A pair becomes one layer, whose windows are those of the depthwise convolution.
         windows = node.inputs[0].source if self.ends_pair(node) else layer
         self.padded_by[layer.name] = getattr(windows, "padding", "valid"), windows.name
-        return _Block(neural=layer)
+        # A fused activation is one finding; what follows is judged as if it were a layer.
+        return _Block(neural=layer, activation=layer if _is_fused(layer) else None)
 
     def arguments(self, node: Node) -> None:
         layer = node.source
@@ -258,14 +288,29 @@ class Checker:
                     f"{name} is {value}, but only {default} is possible.",
                     f"Use {name}={default}.",
                 )
-        fused = getattr(layer, "activation", None)
-        if fused is not None and fused is not keras.activations.linear:
+        if _is_fused(layer):
+            fused = layer.activation
             self.add(
                 "argument",
                 node,
                 f"the activation {getattr(fused, '__name__', fused)!r} is fused into the layer.",
-                "Use activation=None and a layer of its own, such as ReLU.",
+                "Use activation=None and a layer of its own, such as ReLU."
+                if getattr(fused, "__name__", "") in RELU_NAMES or not self.leads_on(node)
+                else "Use activation=None and a ReLU layer of its own, and train again: no other "
+                "function runs inside a model.",
             )
+
+    def leads_on(self, node: Node) -> bool:
+        """Whether a neural layer comes later."""
+        later, seen = list(self.followers[node]), set()
+        while later:
+            follower = later.pop()
+            if isinstance(follower.source, NEURAL):
+                return True
+            if follower not in seen:
+                seen.add(follower)
+                later += self.followers[follower]
+        return False
 
     def depthwise(self, node: Node) -> None:
         after = [n.source for n in self.followers[node]]
@@ -423,7 +468,7 @@ class Checker:
                 "Use axis=-1.",
             )
         ends = [block.activation for block in before]
-        if not all(_is_activation(end) for end in ends):
+        if not all(_is_activation(end) or isinstance(end, NEURAL) for end in ends):
             self.add(
                 "concatenate",
                 node,
@@ -478,24 +523,18 @@ class Checker:
 
     def final(self, node: Node, before: list[_Block]) -> _Block:
         block = before[0]
-        inside = False
-        later = list(self.followers[node])
-        while later:
-            follower = later.pop()
-            if isinstance(follower.source, NEURAL):
-                name = getattr(
-                    getattr(node.source, "activation", None), "__name__", type(node.source).__name__
-                )
-                self.add(
-                    "activation",
-                    node,
-                    f"the function {name!r} stands inside the model, but only ReLU and quantized "
-                    "activations can run there.",
-                    "Use a ReLU layer.",
-                )
-                inside = True
-                break
-            later += self.followers[follower]
+        inside = self.leads_on(node)
+        if inside:
+            name = getattr(
+                getattr(node.source, "activation", None), "__name__", type(node.source).__name__
+            )
+            self.add(
+                "activation",
+                node,
+                f"the function {name!r} stands inside the model, but only ReLU and quantized "
+                "activations can run there.",
+                "Use a ReLU layer.",
+            )
         return _Block(
             block.neural,
             block.norms,
@@ -548,6 +587,11 @@ def _pads_nothing(node: Node) -> bool:
         if valid != same:
             return False
     return True
+
+
+def _is_fused(layer: Any) -> bool:
+    """Whether a neural layer has an activation in it."""
+    return getattr(layer, "activation", None) not in (None, keras.activations.linear)
 
 
 def _is_activation(layer: Any) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,6 @@ import numpy as np
 
 from kerasnsoc.artifact.atomic import write_atomically
 from kerasnsoc.artifact.description import describe, layer_from_json
-from kerasnsoc.artifact.errors import ArtifactError
 from kerasnsoc.artifact.schema import LayerSpec, NetworkSpec
 from kerasnsoc.artifact.validation import validate as validate_artifact
 from kerasnsoc.nsoc.config import NSoCConfig
@@ -31,6 +33,11 @@ READ_LIMIT = 1 << 30
 """Bytes of JSON that an archive may unpack to."""
 
 _MEMBER = "network.json"
+_DAMAGED_ARCHIVE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(KeyError, ValueError, EOFError, OSError, RuntimeError),  # encrypted: RuntimeError
+)
+"""What `zipfile` raises, depending on where the damage is."""
 
 
 class NetworkFileError(NSoCError):
@@ -99,10 +106,10 @@ def read_network(
         config = None
         if content["config"] is not None:
             config = NSoCConfig.from_json(json.dumps(content["config"]))
-        if (graph is None) == (artifact is None):
-            raise NetworkFileError(f"{path} must hold either a graph or an artifact")
-    except (RecordError, ArtifactError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise NetworkFileError(f"{path} is no network: {error}") from None
+    if (graph is None) == (artifact is None):
+        raise NetworkFileError(f"{path} must hold either a graph or an artifact")
     return graph, artifact, report, config
 
 
@@ -111,11 +118,13 @@ def _content(path: Path) -> dict[str, Any]:
     if data[:2] == b"PK":
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                if archive.getinfo(_MEMBER).file_size > READ_LIMIT:
-                    raise NetworkFileError(f"{path} unpacks to more than {READ_LIMIT} bytes")
-                data = archive.read(_MEMBER)
-        except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+                size = archive.getinfo(_MEMBER).file_size
+                if size <= READ_LIMIT:
+                    data = archive.read(_MEMBER)
+        except _DAMAGED_ARCHIVE as error:
             raise NetworkFileError(f"{path} is no network: {error}") from None
+        if size > READ_LIMIT:
+            raise NetworkFileError(f"{path} unpacks to more than {READ_LIMIT} bytes")
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:

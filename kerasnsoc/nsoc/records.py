@@ -107,7 +107,11 @@ def decode(hint: Any, value: Any, where: str) -> Any:
         }
     if hint is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        _check(is_number and math.isfinite(value), where, value, "a finite number")
+        try:
+            is_finite = is_number and math.isfinite(value)
+        except OverflowError:  # JSON allows integers beyond the largest float
+            is_finite = False
+        _check(is_finite, where, value, "a finite number")
         return float(value)
     if hint is int:
         _check(isinstance(value, int) and not isinstance(value, bool), where, value, "an integer")
@@ -203,7 +207,10 @@ def _decode_array(value: Any, where: str) -> Any:
         raise RecordError(f"{where} holds {len(data)} bytes, but {shape} of {dtype} are {needed}")
     if dtype.kind == "b" and any(byte > 1 for byte in data):
         raise RecordError(f"{where} holds bytes other than 0 and 1, but its dtype is bool")
-    array = np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    try:
+        array = np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:  # an empty array may state any lengths, any array many axes
+        raise RecordError(f"{where}.shape is no shape of an array: {error}") from None
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise RecordError(f"{where} holds a number that is not finite")
     return array

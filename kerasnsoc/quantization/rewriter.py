@@ -104,7 +104,7 @@ def quantize(
 
     network = graph.read(model)
     for node in network.nodes:
-        _check_layer(node)
+        check_layer(node)
     if fold_BN:
         invert_pooling_batchnorm(network)
         for name in fold_batchnorm(network):
@@ -174,10 +174,10 @@ def quantize_layer(
         )
     if neural.is_neural(node):
         bitwidth = _check_weight_bits("bitwidth", bitwidth)
-        _check_layer(node)
+        check_layer(node)
         _quantize_neural(node, bitwidth, None)
     else:
-        _check_layer(node)
+        check_layer(node)
         _quantize_activation(node, int(bitwidth))
     return network.build()
 
@@ -246,7 +246,7 @@ def _is_activation(node: Node) -> bool:
     return named or node.cls is keras.layers.ReLU or node.is_a(QuantizedActivation)
 
 
-def _check_layer(node: Node) -> None:
+def check_layer(node: Node) -> None:
     """Refuse a layer that cannot be quantized without changing its function."""
     if neural.is_neural(node):
         neural.check_supported(node)

@@ -281,7 +281,7 @@ def fold_batchnorm(network: Graph) -> list[str]:
                 "fixed statistics to fold. Call it without the argument."
             )
         _check_last_axis(node)
-        scale_n, shift_n = _affine(node)
+        scale_n, shift_n = affine(node)
         if neural.scale_filters(target, scale_n, shift_n) and target.name not in frozen:
             frozen.append(target.name)
         network.remove(node)
@@ -311,7 +311,7 @@ def _statistics(batchnorm: Node) -> list[npt.NDArray[np.float64]]:
     ]
 
 
-def _affine(batchnorm: Node) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def affine(batchnorm: Node) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Scale and shift of a batch normalization in inference."""
     gamma, beta, mean, variance = _statistics(batchnorm)
     zeros = int((gamma == 0).sum())

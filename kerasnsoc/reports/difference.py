@@ -191,8 +191,10 @@ def _layer(name: str, a: LayerSpec | None, b: LayerSpec | None) -> LayerDifferen
             parameters |= _records_differ(a.parameters, b.parameters)
         if a.inbounds != b.inbounds:
             parameters["inbounds"] = (list(a.inbounds), list(b.inbounds))
-        if a.learning != b.learning:
-            parameters["learning"] = (_plain(a.learning), _plain(b.learning))
+        for record in ("learning", "neuron"):
+            one_record, other_record = getattr(a, record), getattr(b, record)
+            if one_record != other_record:
+                parameters[record] = (_plain(one_record), _plain(other_record))
         for variable in sorted({*a.variables, *b.variables}):
             one, other = a.variables.get(variable), b.variables.get(variable)
             if one is None or other is None or one.shape != other.shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,12 @@ from kerasnsoc.runtime import Model, NsocVersion
 
 OBSERVED_SAMPLES = 256
 """Neurons are watched for so many samples at most."""
+
+CHIP = "akd1000"
+"""The mesh on which graded networks are placed and emulated."""
+
+EMULATED_SAMPLES = 4
+FRAME_PERIOD_US = 1e5
 
 POTENTIAL_SAMPLES = 16
 """Potentials for so many: every layer is run once more for them."""
@@ -100,6 +107,7 @@ def report(
         accuracy=accuracy,
         energy=energy,
         chips=_chips(model),
+        placement=_placement(spec, inputs),
         parity=parity,
         metadata=json.dumps(dict(spec.metadata), indent=2, sort_keys=True),
     )
@@ -161,24 +169,36 @@ def _with_run(
                 dense_ops=int(counted.connections),
                 sparsity=float(counted.output_sparsity),
             )
-        p = layer.parameters
-        if isinstance(p, ActivationParameters) and not isinstance(p, ConcatParameters):
-            potentials = outputs[layer.name]
-            if p.activations_enabled:
-                levels = outputs[layer.name].reshape(-1, facts.output_whf[2])
-                facts = replace(
-                    facts,
-                    dead=int((levels.max(axis=0) == 0).sum()),
-                    saturated=int((levels.min(axis=0) == 2**p.threshold_fire_bits - 1).sum()),
-                )
-                potentials = _potentials(spec, index, few)
-            facts = replace(
-                facts,
-                observed_low=int(potentials.min()),
-                observed_high=int(potentials.max()),
-            )
-        result.append(facts)
+        result.append(_observed(spec, index, facts, outputs[layer.name], few))
     return result
+
+
+def _observed(
+    spec: NetworkSpec,
+    index: int,
+    facts: LayerFacts,
+    outputs: npt.NDArray[Any],
+    inputs: npt.NDArray[Any],
+) -> LayerFacts:
+    layer = spec.layers[index]
+    p = layer.parameters
+    if not isinstance(p, ActivationParameters) or isinstance(p, ConcatParameters):
+        return facts
+    by_neuron = outputs.reshape(-1, facts.output_whf[2])
+    if layer.neuron is not None:  # carries its potential on from step to step
+        return replace(facts, dead=int((~by_neuron.any(axis=0)).sum()))
+    potentials = outputs
+    if p.activations_enabled:
+        top = 2**p.threshold_fire_bits - 1
+        facts = replace(
+            facts,
+            dead=int((by_neuron.max(axis=0) == 0).sum()),
+            saturated=int((by_neuron.min(axis=0) == top).sum()),
+        )
+        if spec.time_step is not None:
+            return facts
+        potentials = _potentials(spec, index, inputs)
+    return replace(facts, observed_low=int(potentials.min()), observed_high=int(potentials.max()))
 
 
 def _potentials(spec: NetworkSpec, index: int, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -219,6 +239,32 @@ def _chips(model: Model) -> tuple[dict[str, Any], ...]:
     )
 
 
+def _placement(spec: NetworkSpec, inputs: npt.NDArray[Any] | None) -> dict[str, Any]:
+    """Where the layers go on an emulated mesh, and how long a frame takes there."""
+    from kerasnsoc.nsoc.emulator import NSoCEmulator
+    from kerasnsoc.nsoc.emulator_files import frames_as_input
+    from kerasnsoc.nsoc.errors import NSoCError
+    from kerasnsoc.nsoc.network import NSoCNetwork
+    from kerasnsoc.nsoc.reports import map_content, map_text
+
+    found: dict[str, Any] = {"device": CHIP, "layers": "", "problem": "", "latency_us": None}
+    if spec.time_step is not None:
+        return {**found, "problem": "the network runs over time, the mesh frame by frame"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            network = NSoCNetwork(spec)
+            config = network.make_config(device=CHIP)
+        except NSoCError as error:
+            return {**found, "problem": str(error)}
+        found["layers"] = map_text(map_content(network, config))
+        if inputs is not None:
+            frames = frames_as_input(config, inputs[:EMULATED_SAMPLES], FRAME_PERIOD_US)
+            ranks = NSoCEmulator(config).run(frames).latency.summary()["packet_ps"]
+            found["latency_us"] = {key: ranks[key] / 1e6 for key in ("min", "p50", "max")}
+    return found
+
+
 def _parity(keras_model: Any, model: Model, inputs: npt.NDArray[Any]) -> dict[str, Any]:
     from kerasnsoc.conversion import compare
 
@@ -239,4 +285,6 @@ def _head(spec: NetworkSpec, layers: list[LayerFacts], path: Path | None) -> dic
         "weights": f"{sum(layer.parameters for layer in layers):,}",
         "layers": str(len(layers)),
     }
+    if spec.time_step is not None:
+        facts["time"] = f"steps of {spec.time_step:g} s; a sample is a whole sequence"
     return facts

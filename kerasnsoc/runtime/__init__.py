@@ -11,6 +11,7 @@ from kerasnsoc.runtime.backends import (
     backends,
     has_backend,
 )
+from kerasnsoc.runtime.benchmark import BenchmarkReport, BenchmarkRow, benchmark
 from kerasnsoc.runtime.event_files import (
     EventFormat,
     iter_events,
@@ -45,6 +46,8 @@ __all__ = [
     "EVENT_DTYPE",
     "Backend",
     "BackendType",
+    "BenchmarkReport",
+    "BenchmarkRow",
     "Concat",
     "ConvolutionMode",
     "Convolutional",
@@ -70,6 +73,7 @@ __all__ = [
     "TimeWindow",
     "__version__",
     "backends",
+    "benchmark",
     "bin_events",
     "event_batch",
     "events_to_dense",

@@ -340,7 +340,7 @@ class Model:
             If their shape or a value does not fit, the model is empty or a layer does not reach
             the output; nothing has been counted then.
         OverflowError
-            If a potential leaves 32 bits.
+            If a potential leaves 32 bits, or a filter the range of floats.
         """
         if self._time_step is not None:
             return self._run_over_time(inputs, stateful, form, threads)[0]

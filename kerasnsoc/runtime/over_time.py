@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -519,6 +520,19 @@ class _Pool(_Stage):
         return result
 
 
+@contextmanager
+def _finite(name: str) -> Iterator[None]:
+    """Turn results beyond the range of floats into errors: a file may state any finite number."""
+    try:
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            yield
+    except FloatingPointError as error:
+        raise OverflowError(
+            f"layer {name!r}: the filter leaves the range of floats ({error}). Check its tau, "
+            "initial_level, output_scale and output_shift."
+        ) from None
+
+
 class _Filter(_Stage):
     """A linear filter on real values, in double precision."""
 
@@ -528,9 +542,10 @@ class _Filter(_Stage):
         super().__init__(layer)
         self._order = p.order
         tau = np.maximum(layer.variables["tau"].reshape(-1), SMALLEST_TAU)
-        self._dt, self._q = time_step, time_step / tau
-        self._kept = np.exp(-self._q)
-        self._slope = self._kept * (self._q / tau)
+        with _finite(layer.name):
+            self._dt, self._q = time_step, time_step / tau
+            self._kept = np.exp(-self._q)
+            self._slope = self._kept * (self._q / tau)
         self._level = layer.variables["initial_level"].reshape(-1)
         positions = self._level.size // layer.variables["output_scale"].size
         self._scale = np.tile(layer.variables["output_scale"], positions)
@@ -545,6 +560,10 @@ class _Filter(_Stage):
         return False  # its levels decay
 
     def run(self, index: int, values: Values, part: _Part) -> Values:
+        with _finite(self.name):
+            return self._filtered(index, values, part)
+
+    def _filtered(self, index: int, values: Values, part: _Part) -> Values:
         part.active = np.ones_like(part.active)
         x_sto = (values * self._scale + self._shift).reshape(part.samples, part.steps, -1)
         y_sto = np.empty(x_sto.shape, np.float32)

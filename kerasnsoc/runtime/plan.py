@@ -161,10 +161,7 @@ class CompiledNetwork:
             _add(self._network, layer, sources, inputs, wide)
             dims[layer.name] = output_dims(layer.parameters, inputs)
             self.synapses += connections(layer.parameters, _incoming(layer, inputs, dims))
-        own = {_place(values) for layer in spec.layers for values in layer.variables.values()}
-        # by place in memory, since several ops may share an array
-        packed = {_place(a): a.nbytes for a in _arrays_of(self._network.held()) if a.nbytes}
-        self._packed_nbytes = sum(size for place, size in packed.items() if place not in own)
+        self._own = {_place(values) for layer in spec.layers for values in layer.variables.values()}
         # Appending to and popping from a deque is atomic: no lock that a fork could leave locked.
         self._plans: deque[Plan] = deque()
         self._counters: deque[npt.NDArray[np.int64]] = deque()
@@ -189,7 +186,9 @@ class CompiledNetwork:
 
         They are made once and shared by all threads.
         """
-        return self._packed_nbytes
+        # by place in memory, since several ops may share an array
+        packed = {_place(a): a.nbytes for a in _arrays_of(self._network.held()) if a.nbytes}
+        return sum(size for place, size in packed.items() if place not in self._own)
 
     def new_outputs(self, samples: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """An array for the last layer's outputs, and the same memory as one row per sample.

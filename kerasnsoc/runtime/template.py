@@ -90,10 +90,18 @@ def _parse(text: bytes) -> Any:
 
     try:
         return yaml.load(text, PlainLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"no valid YAML: {error}") from None
     except RecursionError:
         raise ValueError("brackets are nested too deeply") from None
+    except (
+        yaml.YAMLError,
+        # the constructors of PyYAML fail with these at a tag whose text does not fit: `!!int ""`
+        AttributeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        TypeError,
+    ) as error:
+        raise ValueError(f"no valid YAML: {error}") from None
 
 
 def _entries(document: Any) -> list[Any]:
@@ -143,6 +151,6 @@ def _read_layer(index: int, entry: Any) -> TemplateLayer:
             arguments[key] = members[arguments[key]]
     try:
         layer = make(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from None
     return TemplateLayer(layer, None if inbound is None else tuple(inbound))

@@ -35,13 +35,22 @@ def quotient(a: Any, b: Any) -> Any:
     Graph optimizers turn a division by a constant into a product with its rounded inverse, which
     is off by one unit in the last place in a third of all cases. In double precision that error
     vanishes with the final rounding, as quotients of two 24-bit numbers keep a distance of 2**-49
-    from every midpoint. JAX has no double precision unless asked for it, and divides as it is.
+    from every midpoint. JAX has double precision only if it is asked for (``JAX_ENABLE_X64=1``);
+    without, a quotient may be off by that unit.
     """
     dtype = keras.backend.standardize_dtype(a.dtype)
-    if dtype != "float32" or keras.backend.backend() == "jax":
+    if dtype != "float32" or not _has_float64():
         return ops.divide(a, b)
     wide = ops.divide(ops.cast(a, "float64"), ops.cast(b, "float64"))
     return ops.cast(wide, dtype)
+
+
+def _has_float64() -> bool:
+    if keras.backend.backend() != "jax":
+        return True
+    import jax
+
+    return bool(jax.config.jax_enable_x64)
 
 
 def straight_through(value: Any, gradient_of: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from kerasnsoc.spiking._graph import mask_of
+from kerasnsoc.spiking._jax import refuse_fixed_time_step, refuse_lost_state
 from kerasnsoc.spiking._recurrent import Recurrent
 from kerasnsoc.spiking._time_step import TimeStep
 
@@ -138,8 +139,8 @@ class KerasSpikingLayer(keras.layers.Layer):
     ----------
     dt : float or Variable, optional
         Length of one time step in seconds; None is ``config.default.dt`` at this moment. A
-        Variable is read at each call, also in compiled functions; it is not a weight of the layer,
-        is not trained and not saved.
+        Variable is read at each call, also in compiled functions (JAX refuses those); it is not a
+        weight of the layer, is not trained and not saved.
     return_sequences : bool
         Whether to return all time steps or only the last one.
     return_state : bool
@@ -161,6 +162,9 @@ class KerasSpikingLayer(keras.layers.Layer):
         If an argument is unknown or `dt` is not a finite number above 0; when it is built, if the
         input has fewer than three axes or an undefined feature axis, or if unrolling or
         statefulness lack a fixed shape.
+    NotImplementedError
+        With the JAX backend, if the layer is compiled with a Variable as `dt`, or is stateful in
+        `fit`, `evaluate` or `predict`.
 
     Notes
     -----
@@ -277,6 +281,8 @@ class KerasSpikingLayer(keras.layers.Layer):
         mask: Any = None,
     ) -> Any:
         self._check_constants(constants)
+        refuse_fixed_time_step(self)
+        refuse_lost_state(self)
         if mask is None:
             # Keras looks up the mask by itself only if there is no second tensor argument.
             mask = mask_of(inputs)

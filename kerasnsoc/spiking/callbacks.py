@@ -34,6 +34,9 @@ class DtScheduler(keras.callbacks.Callback):
         If `dt` is no Variable or `scheduler` is not callable.
     ValueError
         During training, if the scheduler returns no finite number above 0.
+    NotImplementedError
+        When training begins with the JAX backend, unless the model is compiled with
+        ``run_eagerly=True``: functions compiled by JAX keep the first value.
 
     Notes
     -----
@@ -66,6 +69,13 @@ class DtScheduler(keras.callbacks.Callback):
         self._counted: int | None = None
         self._batches = 0
         self._before_open_batch: float | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if keras.backend.backend() == "jax" and not self.model.run_eagerly:
+            raise NotImplementedError(
+                "DtScheduler cannot change dt in functions compiled by JAX, which keep its first "
+                "value. Compile the model with run_eagerly=True, or use the TensorFlow backend."
+            )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch

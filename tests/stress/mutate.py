@@ -3,8 +3,9 @@
 Without options each case is a good file with some bytes changed, which the digest must find.
 ``--behind`` changes the index and repairs the digest, so that every later check is met; what is
 accepted then must be a valid network whose index says what the loaded network says, and with
-``--forward`` it must also run. ``--hdf5-view`` changes the metadata of the HDF5 part, with
-``--repair`` also its checksums, and asks `verify`, whose child process may die but nothing else.
+``--forward`` it must also run. ``--over-time`` does so to networks over time. ``--hdf5-view``
+changes the metadata of the HDF5 part, with ``--repair`` also its checksums, and asks `verify`,
+whose child process may die but nothing else.
 
 Prints one line of JSON and exits with 1 if a case crashed, hung, or was silently wrong.
 """
@@ -29,13 +30,16 @@ from kerasnsoc.artifact.description import describe
 from kerasnsoc.artifact.geometry import output_dims
 from kerasnsoc.artifact.jsontext import canonical
 from kerasnsoc.artifact.layout import frame, seal
-from tests.networks import events_network, every_kind
+from tests.networks import events_network, every_kind, time_networks
 from tests.stress.hdf5_checksums import Region, regions, repaired
 
 HANG_SECONDS = 10
 VIEW_SECONDS = 2.0
 FORWARD_VALUES = 1 << 16
 """Networks with larger maps are not run: they would only be slow."""
+
+STEPS = 3
+"""Time steps that a network over time runs."""
 
 TOKENS = [
     *'0123456789-+.eE{}[]",:\\ ntfu',
@@ -77,12 +81,12 @@ def damaged(rng: random.Random, good: bytes) -> bytes:
     return bytes(data)
 
 
-def _places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+def places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
     found = [path] if path else []
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
         if isinstance(item, dict | list) and item:
-            found += _places(item, (*path, key))
+            found += places(item, (*path, key))
         else:
             found.append((*path, key))
     return found
@@ -102,8 +106,8 @@ def malicious(rng: random.Random, good: bytes) -> bytes:
     elif kind < 0.85:  # still canonical, so that the checks behind the parser are reached
         value = json.loads(text)
         for _ in range(rng.choice((1, 1, 1, 2))):
-            path = rng.choice(_places(value))
-            _change(rng, value, path)
+            path = rng.choice(places(value))
+            change(rng, value, path)
         text = canonical(value)
     if kind > 0.8:
         offsets = [offset for _, _, offset in json.loads(good[parts.index])["arrays"].values()]
@@ -114,7 +118,7 @@ def malicious(rng: random.Random, good: bytes) -> bytes:
     return seal(text, bytes(body))
 
 
-def _change(rng: random.Random, value: object, path: tuple[object, ...]) -> None:
+def change(rng: random.Random, value: object, path: tuple[object, ...]) -> None:
     *parents, last = path
     holder = value
     for key in parents:
@@ -143,7 +147,10 @@ class Judge:
         self.slowest = 0.0
         self.forward = options.forward
         self.repair = options.repair
-        self.goods = [to_bytes(events_network()), to_bytes(every_kind()["image"])]
+        networks = [events_network(), every_kind()["image"]]
+        if options.over_time:
+            networks = list(time_networks().values())
+        self.goods = [to_bytes(network) for network in networks]
 
     def run(self, case: int, name: str, attempt: Callable[[], str]) -> None:
         """One case; whatever is not in the plan is recorded with its number."""
@@ -162,7 +169,7 @@ class Judge:
             self.examples.append(f"{name} {case}: {outcome}")
 
     def front(self, case: int, rng: random.Random) -> None:
-        good = self.goods[case % 2]
+        good = self.goods[case % len(self.goods)]
         data = damaged(rng, good)
 
         def attempt() -> str:
@@ -172,7 +179,7 @@ class Judge:
         self.run(case, "front", attempt)
 
     def behind(self, case: int, rng: random.Random) -> None:
-        good = self.goods[case % 2]
+        good = self.goods[case % len(self.goods)]
         data = malicious(rng, good)
 
         def attempt() -> str:
@@ -189,17 +196,17 @@ class Judge:
         self.run(case, "behind", attempt)
 
     def view(self, case: int, rng: random.Random, blocks: list[list[Region]]) -> None:
-        good = self.goods[case % 2]
+        good = self.goods[case % len(self.goods)]
         parts = frame(good[:64], len(good))
         body = bytearray(good[parts.body])
-        inside = [at for start, end in blocks[case % 2] for at in range(start, end)]
+        inside = [at for start, end in blocks[case % len(blocks)] for at in range(start, end)]
         for _ in range(rng.choice((1, 1, 2, 3))):
             at = rng.choice(inside)
             if rng.random() < 0.5:
                 body[at] ^= 1 << rng.randrange(8)
             else:
                 body[at] = rng.choice((0, 1, 127, 128, 255))
-        fixed = repaired(bytes(body), blocks[case % 2]) if self.repair else bytes(body)
+        fixed = repaired(bytes(body), blocks[case % len(blocks)]) if self.repair else bytes(body)
         data = seal(good[parts.index], fixed)
 
         def attempt() -> str:
@@ -224,8 +231,10 @@ def run_network(spec: NetworkSpec, seed: int) -> None:
     height, width, channels = spec.input.shape_hwc
     if height * width * channels > FORWARD_VALUES:
         return
-    shape = (1, height, width, channels)
-    if spec.input.kind == "events":
+    shape: tuple[int, ...] = (1, height, width, channels)
+    if spec.time_step is not None:
+        shape = (1, STEPS, height, width, channels)
+    elif spec.input.kind == "events":
         shape = (1, width, height, channels)
     top = 2**spec.input.bits
     values = np.random.default_rng(seed).integers(0, top, shape, dtype=np.uint8)
@@ -239,6 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--behind", action="store_true", help="change the index, repair the digest")
     parser.add_argument("--forward", action="store_true", help="run what is accepted")
+    parser.add_argument("--over-time", action="store_true", help="attack networks over time")
     parser.add_argument("--hdf5-view", action="store_true", help="change HDF5 metadata and verify")
     parser.add_argument("--repair", action="store_true", help="repair HDF5 checksums")
     options = parser.parse_args(arguments)
@@ -263,6 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
         load(good)
     report = {
         "mode": name,
+        "over_time": options.over_time,
         "cases": options.cases,
         "seed": options.seed,
         **dict(sorted(judge.counts.items())),

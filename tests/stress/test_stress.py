@@ -46,6 +46,13 @@ def test_what_is_accepted_behind_the_digest_runs():
     assert report["valid"] > 40
 
 
+def test_networks_over_time_meet_the_same_bar():
+    pytest.importorskip("kerasnsoc.runtime", exc_type=ImportError)
+    report = run("mutate", "--over-time", "--behind", "--forward", "--cases", "400", "--seed", "9")
+    assert report["refused"] + report["valid"] == 400
+    assert report["valid"] > 20
+
+
 def test_libhdf5_on_repaired_metadata_kills_nobody():
     report = run("mutate", "--hdf5-view", "--repair", "--cases", "15", "--seed", "7")
     assert sum(report.get(name, 0) for name in ("agrees", "refused", "child died")) == 15

@@ -57,7 +57,7 @@ def read_wav(
                     "it first."
                 )
             data = sound.readframes(count if max_samples is None else min(count, max_samples))
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk ends too early
         raise ValueError(
             f"{name} is no .wav file of 16-bit PCM: {error or 'it ends too early'}"
         ) from None

@@ -14,6 +14,7 @@ from kerasnsoc.cli import app
 from kerasnsoc.embedded import export_c
 from kerasnsoc.embedded.layout import arena
 from kerasnsoc.runtime import InputData, Model
+from kerasnsoc.zoo import ds_cnn_kws_pretrained
 from tests.networks import every_kind
 from tests.strategies import network_specs
 
@@ -107,3 +108,11 @@ def test_command(tmp_path):
 
 def shape_of(model: Model) -> tuple[int, int, int]:
     return model.to_spec().input.shape_hwc
+
+
+@needs_compiler
+def test_a_shipped_network(tmp_path):
+    model = ds_cnn_kws_pretrained(dataset="fsdd")
+    report = export_c(model, tmp_path)
+    assert run(tmp_path) == "0 of 44 values differ\n"
+    assert report.ram_bytes < 32_768

@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +129,26 @@ def test_command(tmp_path):
     assert "<h1>net.h5</h1>" in (tmp_path / "r.html").read_text()
     content = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)
     assert content["samples"] == 6
+
+
+def test_a_network_over_time():
+    golden = Path(__file__).parents[2] / "golden" / "v1_time_spikes.h5"
+    model = Model(golden)
+    height, width, channels = model.to_spec().input.shape_hwc
+    x = np.random.default_rng(2).integers(0, 2, (2, 5, height, width, channels), np.uint8)
+    found = report(model, x)
+    spiking = next(layer for layer in found.layers if layer.name == "out")
+    assert spiking.observed_low is None
+    assert spiking.saturated is None
+    assert spiking.dead is not None
+    assert "a sample is a whole sequence" in found.to_html()
+    assert found.placement["problem"]
+
+
+def test_placement_and_latency():
+    model, x = dead_and_saturated()
+    found = report(model, x).placement
+    assert found["problem"] == ""
+    assert "dense" in found["layers"]
+    assert 0 < found["latency_us"]["min"] <= found["latency_us"]["max"]
+    assert report(model).placement["latency_us"] is None

@@ -1,11 +1,13 @@
 """What is proved about a layer before vector kernels may run it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasnsoc_ext import Network, Plan, available_kernels
+from kerasnsoc_ext import Network, Plan, available_kernels, packing
 from kerasnsoc_ext.firing import fit_line
 from kerasnsoc_ext.packing import Layout, pack
 
@@ -207,3 +209,52 @@ def test_the_automatic_form_does_not_change_results(kernel):
         output = np.empty((6, 20), np.int32)
         Plan(network).run(inputs, [None, output], np.empty((6, 2, 3), np.int64))
         np.testing.assert_array_equal(output, inputs.astype(int) @ weights.astype(int))
+
+
+def test_many_neurons_get_the_lines_that_each_gets_alone():
+    """However few or many are tried together, the first line that fits is taken."""
+    rng = np.random.default_rng(5)
+    first_n, step_n = rng.integers(-900, 900, 200), rng.uniform(0.3, 90, 200)
+    exact = first_n + np.floor(np.arange(15)[:, None] * step_n)
+    table = exact.astype(np.int32)
+    low, high = -rng.integers(0, 2000, 200), rng.integers(0, 2000, 200)
+    together = fit_line(table, low, high, 256)
+    alone = [fit_line(table[:, [n]], low[[n]], high[[n]], 1) for n in range(200)]
+    for index, name in enumerate(("slope_n", "offset_n")):
+        found = getattr(together, name)
+        np.testing.assert_array_equal(found[:200], [float(line[index][0]) for line in alone])
+        assert not found[200:].any()
+
+
+@pytest.mark.parametrize("largest", [1, 15, 127, 255])
+@pytest.mark.parametrize(("rows", "neurons"), [(1, 1), (7, 300), (3000, 90)])
+def test_sums_are_bounded_exactly(monkeypatch, largest, rows, neurons):
+    """By what no float decides: sums of the negative and of the positive terms."""
+    monkeypatch.setattr(packing, "WIDENED_WEIGHTS", 9000)  # several blocks, the last one short
+    rng = np.random.default_rng(rows)
+    weights = rng.integers(-128, 128, (rows, neurons), dtype=np.int8)
+    wide = weights.astype(np.int64)
+    low, high = packing._extremes(weights, largest)
+    np.testing.assert_array_equal(low, np.minimum(wide, 0).sum(axis=0) * largest)
+    np.testing.assert_array_equal(high, np.maximum(wide, 0).sum(axis=0) * largest)
+    low_k = -rng.integers(0, 129 * largest, rows)
+    high_k = rng.integers(0, 129 * largest, rows)
+    low, high = packing._reach(low_k, high_k, weights)
+    above, under = np.maximum(wide, 0), np.minimum(wide, 0)
+    np.testing.assert_array_equal(low, low_k @ above + high_k @ under)
+    np.testing.assert_array_equal(high, high_k @ above + low_k @ under)
+
+
+@pytest.mark.parametrize("kind", ["convolution", "fully connected", "separable"])
+def test_packing_needs_little_more_memory_than_its_result(kind):
+    weights = np.random.default_rng(0).integers(-7, 8, (1, 1, 1024, 1024), dtype=np.int8)
+    depthwise = np.ones((1, 1, 1024), np.int8) if kind == "separable" else None
+    arguments = (LAYOUT, POINT, POINT, weights, 15, None)
+    tracemalloc.start()
+    try:
+        packed = pack(*arguments, fully=kind == "fully connected", depthwise_xyc=depthwise)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # a block of weights as floats, its products and a few numbers per neuron
+    assert peak <= packed.nbytes + 9 * packing.WIDENED_WEIGHTS

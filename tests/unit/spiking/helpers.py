@@ -14,24 +14,63 @@ def uniform(*shape, low=-1.0, high=1.0, seed=0):
     return np.random.default_rng(seed).uniform(low, high, shape).astype("float32")
 
 
-def run(function, mode, *arguments):
-    """Call a function eagerly, in a graph, or compiled."""
+def compiled(function, mode):
+    """The function as it is, in a graph, or compiled; JAX compiles every graph."""
+    if mode == "eager":
+        return function
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
     import tensorflow as tf
 
-    if mode != "eager":
-        function = tf.function(function, jit_compile=mode == "xla", autograph=False)
-    return keras.tree.map_structure(numbers, function(*map(tf.constant, arguments)))
+    return tf.function(function, jit_compile=mode == "xla", autograph=False)
+
+
+def run(function, mode, *arguments):
+    """Call a function eagerly, in a graph, or compiled."""
+    tensors = map(keras.ops.convert_to_tensor, arguments)
+    return keras.tree.map_structure(numbers, compiled(function, mode)(*tensors))
 
 
 def gradient(function, *arguments):
     """Gradients of the sum of a function's result with respect to all arguments."""
+    tensors = [keras.ops.convert_to_tensor(a) for a in arguments]
+    return [
+        numbers(slope(lambda x, i=i: function(*tensors[:i], x, *tensors[i + 1 :]), tensor))
+        for i, tensor in enumerate(tensors)
+    ]
+
+
+def slope(function, x):
+    """Gradient of the sum of a function's result, also inside a graph."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(lambda x: keras.ops.sum(function(x)))(x)
     import tensorflow as tf
 
-    tensors = [tf.constant(a) for a in arguments]
     with tf.GradientTape() as tape:
-        tape.watch(tensors)
-        total = tf.reduce_sum(function(*tensors))
-    return [numbers(g) for g in tape.gradient(total, tensors)]
+        tape.watch(x)
+        total = tf.reduce_sum(function(x))
+    return tape.gradient(total, x)
+
+
+def weight_gradients(function, weights):
+    """Gradients of the sum of a function's result with respect to variables of Keras."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def total_of(values):
+            with keras.StatelessScope(list(zip(weights, values, strict=True))):
+                return keras.ops.sum(function())
+
+        return [numbers(g) for g in jax.grad(total_of)([w.value for w in weights])]
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(function())
+    return [numbers(g) for g in tape.gradient(total, [w.value for w in weights])]
 
 
 def spiking(rates, start, dt):

@@ -39,7 +39,7 @@ def fit(dt, scheduler, batches=4, compile_options=None, generator=False, **optio
     callback, recorder = DtScheduler(dt, scheduler), Recorder(dt)
     data = {"x": x, "y": x, "batch_size": 2}
     if generator:
-        import tensorflow as tf
+        tf = pytest.importorskip("tensorflow")
 
         def batched():
             for i in range(batches):
@@ -57,7 +57,7 @@ def fit(dt, scheduler, batches=4, compile_options=None, generator=False, **optio
 def variable(kind):
     if kind == "keras":
         return keras.Variable(0.0)
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     return tf.Variable(0.0)
 

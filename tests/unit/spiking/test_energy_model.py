@@ -101,7 +101,7 @@ def test_rates_of_unequal_inputs_are_weighted_by_elements():
 
 
 def test_rates_of_every_kind_of_data():
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     model = digits_model()
     x = uniform(10, 784)

@@ -15,6 +15,7 @@ from tests.unit.spiking.helpers import (  # noqa: E402
     numbers,
     run,
     uniform,
+    weight_gradients,
 )
 
 pytestmark = pytest.mark.keras
@@ -92,12 +93,7 @@ def test_tiny_time_constants_let_the_input_pass(cls, tau, dt):
 
 
 def _weight_gradients(layer, x):
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        total = tf.reduce_sum(layer(x, training=True) ** 2)
-    weights = [w.value for w in layer.weights]
-    return [numbers(g) for g in tape.gradient(total, weights)]
+    return weight_gradients(lambda: layer(x, training=True) ** 2, layer.weights)
 
 
 @both

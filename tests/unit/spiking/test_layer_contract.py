@@ -353,7 +353,7 @@ class DoublingLayer(KerasSpikingLayer):
 
 
 def test_phase_switch_of_a_users_cell():
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     x = uniform(2, 4, 3)
     layer = DoublingLayer(return_state=True)

@@ -33,7 +33,7 @@ def unregistered(x):
 
 
 def activations():
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     return {
         "string": "relu",
@@ -135,7 +135,7 @@ def test_clones_and_text():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorFlow while it exports
 def test_export(tmp_path):
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     variable = tf.Variable(0.1)
     layers = all_layers()

@@ -30,7 +30,7 @@ def restore_default():
 def variable(kind, value):
     if kind == "keras":
         return keras.Variable(value)
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     return tf.Variable(value)
 
@@ -87,7 +87,7 @@ def test_things_that_are_no_number():
 
 
 def test_a_symbolic_tensor_is_refused():
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     @tf.function
     def make(dt):
@@ -106,7 +106,7 @@ def test_a_variable_is_read_at_every_call(kind, mode):
         x = uniform(2, 5, 3, high=9)
         dt.assign(0.5)
         layer(x)
-        import tensorflow as tf
+        tf = pytest.importorskip("tensorflow")
 
         call = layer if mode == "eager" else tf.function(layer, jit_compile=mode == "xla")
         for value in (0.25, 0.125):

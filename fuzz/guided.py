@@ -1,0 +1,57 @@
+"""Coverage guides the changes: ``python -m fuzz.guided template corpus/ -max_total_time=60``.
+
+Needs the package atheris. Options behind the name of a target are those of libFuzzer; without a
+folder the good files of the target are where it starts. The first fault ends the run and is
+written to ``crash-*``.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["kerasnsoc", "yaml", "wave", "chunk", "json"]):
+    from fuzz.run import check_seeds
+    from fuzz.targets import TARGETS, Target
+
+
+def _write(target: Target, folder: Path) -> None:
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for k, seed in enumerate(target.seeds):
+        (corpus / f"seed-{k}").write_bytes(seed)
+    lines = []
+    for token in target.tokens:
+        if len(token) <= 64:  # libFuzzer takes no longer words
+            lines.append('"' + "".join(f"\\x{byte:02x}" for byte in token) + '"\n')
+    (folder / "tokens.dict").write_text("".join(lines), encoding="ascii")
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
+        sys.exit(f"usage: python -m fuzz.guided {{{','.join(TARGETS)}}} [corpus] [options]")
+    with atheris.instrument_imports(include=["kerasnsoc", "yaml", "wave", "chunk", "json"]):
+        target = TARGETS[sys.argv[1]]()
+        check_seeds(target)  # also imports what is imported late
+
+    def read(content: bytes) -> None:
+        with suppress(*target.refusals):
+            target.read(content)
+
+    with tempfile.TemporaryDirectory(prefix="kerasnsoc-fuzz-") as name:
+        folder = Path(name)
+        _write(target, folder)
+        options = sys.argv[2:]
+        if all(option.startswith("-") for option in options):
+            options.append(str(folder / "corpus"))
+        arguments = [sys.argv[0], f"-dict={folder / 'tokens.dict'}", "-timeout=10", *options]
+        atheris.Setup(arguments, read)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Commands on Keras models and on artifacts, each one call of public Python."""
+
+from kerasnsoc.commands.keras_models import advise
+from kerasnsoc.commands.registration import register
+from kerasnsoc.commands.tools import Tools
+
+__all__ = ["Tools", "advise", "register"]
