@@ -43,6 +43,8 @@ class _Commands(TyperGroup):
         except BrokenPipeError:
             raise  # the reader of a pipe went away; the library ends quietly
         except _EXPECTED_ERRORS as error:
+            if ctx.params.get("debug"):
+                raise
             typer.echo(f"kerasnsoc: {_one_line(error)}", err=True)
             raise typer.Exit(1) from None
 
@@ -111,6 +113,9 @@ def _options(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from; before the command.")
     ] = False,
 ) -> None:
     pass

@@ -45,6 +45,7 @@ class Action(StrEnum):
     TRAIN = "train"
     TUNE = "tune"
     EVAL = "eval"
+    RESCALE = "rescale"
 
 
 zoo = typer.Typer(help="Trained networks: list, fetch, verify.", no_args_is_help=True)
@@ -56,7 +57,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command()(create)
     app.command()(train)
+    app.command()(prune)
     app.command()(macs)
+    app.command()(sparsity)
     app.add_typer(zoo, name="zoo")
 
 
@@ -122,18 +125,22 @@ def train(
         str,
         typer.Argument(
             metavar="NAME",
-            help="cifar10, cwru, dvs, kws, kws-edge, mnist, modelnet40, utk_face or yolo.",
+            help="cifar10, cwru, dvs, imagenet (rescale only), kws, kws-edge, mnist, modelnet40, "
+            "utk_face or yolo.",
         ),
     ],
     action: Annotated[
         Action,
-        typer.Argument(help="run: the whole recipe; train, tune, eval: one model file."),
+        typer.Argument(
+            help="run: the whole recipe; train, tune, eval: one model file; rescale: the same "
+            "weights for another size of images."
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="run: folder of the run.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="train, tune, eval: a .keras file.")
+        Path | None, typer.Option("--model", "-m", help="All but run: a .keras file.")
     ] = None,
     savemodel: Annotated[
         Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
@@ -153,6 +160,31 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option("--teacher", "-t", help="A model file, for distillation.")
     ] = None,
+    last_bits: Annotated[
+        int | None,
+        typer.Option(
+            "--last_activ_quantization",
+            "-laq",
+            min=1,
+            max=8,
+            help="kws train, tune: bits of the last activation.",
+        ),
+    ] = None,
+    anchors: Annotated[
+        Path | None,
+        typer.Option("--anchors_path", "-ap", help="yolo: JSON list of [width, height]."),
+    ] = None,
+    objects: Annotated[
+        float | None,
+        typer.Option("--obj_threshold", "-obj", min=0, max=1, help="yolo: default 0.5."),
+    ] = None,
+    overlaps: Annotated[
+        float | None,
+        typer.Option("--nms_threshold", "-nms", min=0, max=1, help="yolo: default 0.5."),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image_size", "-i", min=1, help="rescale: the new size.")
+    ] = None,
     runtime: Annotated[
         bool, typer.Option("--runtime", "-rt", "-ak", help="eval: run on integers.")
     ] = False,
@@ -163,6 +195,15 @@ def train(
     _quiet()
     from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
 
+    if (name == "imagenet") != (action is Action.RESCALE):
+        raise typer.BadParameter("rescale is for imagenet, and imagenet has no other action")
+    if action is Action.RESCALE:
+        if model is None or image_size is None:
+            raise typer.BadParameter("rescale needs --model FILE and --image_size N")
+        _rescale(model, image_size, model if savemodel is None else savemodel)
+        return
+    if image_size is not None:
+        raise typer.BadParameter("--image_size is for rescale")
     if name not in TASKS:
         raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
     if action is Action.RUN and output is None:
@@ -171,11 +212,25 @@ def train(
         raise typer.BadParameter(f"{action.value} needs --model FILE")
     if action in (Action.TRAIN, Action.TUNE) and epochs is None:
         raise typer.BadParameter(f"{action.value} needs --epochs N")
-    for path in (data, model, teacher):
+    for path in (data, model, teacher, anchors):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
     task = get_task(name)
+    has_choices = any(value is not None for value in (anchors, objects, overlaps))
+    if has_choices and (task.kind != "boxes" or action is Action.RUN):
+        raise typer.BadParameter(
+            "--anchors_path, --obj_threshold and --nms_threshold are for train, tune and eval of "
+            "detectors"
+        )
+    if last_bits is not None and (
+        not task.last_activation or action not in (Action.TRAIN, Action.TUNE)
+    ):
+        raise typer.BadParameter("--last_activ_quantization is for train and tune of kws")
     loaded = task.load(data, seed)
+    if has_choices:
+        from kerasnsoc.zoo.recipes.boxes import with_choices
+
+        loaded = with_choices(loaded, anchors, objects, overlaps)
 
     def echo(line: str) -> None:
         typer.echo(line, err=as_json)  # JSON alone on the standard output
@@ -208,11 +263,88 @@ def train(
                 rate=learning_rate,
                 freeze_before=freeze_before,
                 teacher=teacher,
+                last_bits=last_bits,
                 seed=seed,
                 echo=echo,
             )
     if as_json:
         typer.echo(json.dumps(result, indent=2))
+
+
+def prune(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, as for train.")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="A .keras file.")],
+    savemodel: Annotated[
+        Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "-d", help="Default: in the folder datasets of KERASNSOC_HOME."),
+    ] = None,
+    loss: Annotated[
+        float, typer.Option("--loss", min=0, help="What the metric may lose at most.")
+    ] = 0.01,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Delete filters with small weights, as long as the metric hardly suffers."""
+    _quiet()
+    from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
+
+    if name not in TASKS:
+        raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+    for path in (data, model):
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+    from kerasnsoc.zoo.recipes.singles import prune_file
+
+    task = get_task(name)
+    result = prune_file(
+        task,
+        task.load(data, seed),
+        model,
+        model if savemodel is None else savemodel,
+        loss=loss,
+        echo=lambda line: typer.echo(line, err=as_json),
+    )
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    rows = [[layer, f"{rate:.0%}"] for layer, rate in result["deleted"].items()]
+    typer.echo(render(["layer", "filters deleted"], rows))
+
+
+def sparsity(
+    model: Annotated[Path, typer.Option("--model", "-m", help="A .keras file or an artifact.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "-d", help="Samples, .npy or .npz; default: 10 random ones."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many activations of each layer are zero."""
+    from kerasnsoc.zoo.sparsity import activation_sparsity, read_samples
+
+    with open(model, "rb") as file:
+        is_artifact = file.read(5) == b"KNSOC"
+    samples = None if data is None else read_samples(data)
+    network: Any
+    if is_artifact:
+        from kerasnsoc.runtime import Model
+
+        network = Model(model)
+    else:
+        _quiet()
+        from kerasnsoc.quantization import load_quantized_model
+
+        network = load_quantized_model(model, compile=False)
+    found = activation_sparsity(network, samples)
+    if as_json:
+        typer.echo(json.dumps({"random_samples": samples is None, "layers": found}, indent=2))
+        return
+    if samples is None:
+        typer.echo("of random inputs; real ones differ, give them with --data", err=True)
+    typer.echo(render(["layer", "zeros"], [[name, f"{x:.2%}"] for name, x in found.items()]))
 
 
 def macs(
@@ -310,6 +442,15 @@ def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) 
 
         load_partial_weights(model, load_quantized_model(given["base_weights"], compile=False))
     return model
+
+
+def _rescale(model: Path, image_size: int, save: Path) -> None:
+    from kerasnsoc.quantization import load_quantized_model
+    from kerasnsoc.zoo.imagenet.rescaling import rescale_model
+
+    rescaled = rescale_model(load_quantized_model(model, compile=False), image_size)
+    rescaled.save(save)
+    typer.echo(f"{rescaled.name}: input {rescaled.input_shape[1:]}, saved as {save}")
 
 
 def _quiet() -> None:

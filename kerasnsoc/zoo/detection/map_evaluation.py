@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -126,6 +127,12 @@ class MapEvaluation(keras.callbacks.Callback):
             # integer models put the width first
             outputs = self._detector.evaluate(integers).transpose(0, 2, 1, 3)
         shape = (*outputs.shape[:3], len(self._anchors), 5 + len(self._labels))
+        channels = math.prod(outputs.shape[3:])
+        if channels != shape[3] * shape[4]:
+            raise ValueError(
+                f"the model has {channels} outputs in each cell, but {shape[3]} anchors with 5 + "
+                f"{len(self._labels)} values need {shape[3] * shape[4]}"
+            )
         found = []
         for output in outputs.reshape(shape):
             boxes = decode_output(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,51 @@ def load_shapes(path: Path | None, seed: int) -> Data:
         extra={"anchors": [list(map(float, pair)) for pair in anchors], "synthetic": True},
         detection={"train": train, "test": test, "anchors": anchors},
     )
+
+
+def with_choices(
+    data: Data,
+    anchors: Path | None = None,
+    objects: float | None = None,
+    overlaps: float | None = None,
+) -> Data:
+    """The same data with other anchors or thresholds.
+
+    Parameters
+    ----------
+    data : Data
+    anchors : Path, optional
+        A JSON file: a list of ``[width, height]`` in grid cells.
+    objects, overlaps : float, optional
+        0 to 1; as `obj_threshold` and `nms_threshold` of `decode_output`. Default: 0.5.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else, or a threshold is out of range.
+    """
+    chosen = dict(data.detection)
+    if anchors is not None:
+        chosen["anchors"] = _read_anchors(anchors)
+    thresholds = tuple(0.5 if value is None else value for value in (objects, overlaps))
+    for value in thresholds:
+        if not 0 <= value <= 1:
+            raise ValueError(f"a threshold is {value}, but it must be 0 to 1")
+    return replace(data, detection={**chosen, "thresholds": thresholds})
+
+
+def _read_anchors(path: Path) -> list[list[float]]:
+    try:
+        pairs = np.array(json.loads(path.read_text(encoding="utf-8")), np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no JSON list of [width, height]: {error}") from error
+    if pairs.ndim != 2 or pairs.shape[1:] != (2,) or not (np.isfinite(pairs) & (pairs > 0)).all():
+        raise ValueError(
+            f"{path} holds an array of shape {pairs.shape}, but anchors are a list of positive "
+            "[width, height] in grid cells"
+        )
+    content: list[list[float]] = pairs.tolist()
+    return content
 
 
 def _network() -> Any:

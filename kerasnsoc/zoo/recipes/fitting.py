@@ -182,8 +182,15 @@ def _mean_average_precision(model: Any, data: Data, *, is_keras_model: bool) -> 
     from kerasnsoc.zoo.detection.map_evaluation import MapEvaluation
 
     parts = data.detection
+    objects, overlaps = parts.get("thresholds", (0.5, 0.5))
     evaluation = MapEvaluation(
-        model, parts["test"], data.classes, parts["anchors"], is_keras_model=is_keras_model
+        model,
+        parts["test"],
+        data.classes,
+        parts["anchors"],
+        obj_threshold=objects,
+        nms_threshold=overlaps,
+        is_keras_model=is_keras_model,
     )
     return float(evaluation.evaluate_map()[0])
 

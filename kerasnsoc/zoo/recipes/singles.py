@@ -14,10 +14,14 @@ import keras
 from kerasnsoc._version import __version__
 from kerasnsoc.artifact.atomic import write_atomically
 from kerasnsoc.conversion import convert
-from kerasnsoc.quantization import load_quantized_model
+from kerasnsoc.quantization import load_quantized_model, quantize_layer
+from kerasnsoc.training.filter_pruning import prune_model
 from kerasnsoc.training.schedules import freeze_model_before
 from kerasnsoc.zoo.recipes.fitting import Echo, conversion_of, fit, measure, measure_integer
 from kerasnsoc.zoo.recipes.task import Data, Task
+
+_JUDGED = 2000
+"""Training samples that say whether a candidate is accepted; a tenth of it for detectors."""
 
 
 def train_file(
@@ -32,6 +36,7 @@ def train_file(
     rate: float | None = None,
     freeze_before: str | None = None,
     teacher: Path | None = None,
+    last_bits: int | None = None,
     seed: int = 1,
     echo: Echo = print,
 ) -> dict[str, Any]:
@@ -55,6 +60,8 @@ def train_file(
         Layers before this one do not learn.
     teacher : Path, optional
         A model with outputs like those of the trained one, for distillation.
+    last_bits : int, optional
+        Bits that the task's last activation gets first, 1 to 8.
     seed : int
     echo : callable
 
@@ -62,8 +69,20 @@ def train_file(
     -------
     dict
         The content of ``<save_path>.json``.
+
+    Raises
+    ------
+    ValueError
+        If the task has no last activation to quantize, or the model not the one it names.
     """
     model = load_quantized_model(model_path, compile=False)
+    if last_bits is not None:
+        if not task.last_activation:
+            raise ValueError(
+                f"the recipe {task.name!r} has no last activation with bits of its own. Leave out "
+                "last_bits, or use quantize_layer."
+            )
+        model = quantize_layer(model, task.last_activation, last_bits)
     learned = [layer.trainable for layer in model.layers]
     if freeze_before is not None:
         freeze_model_before(model, freeze_before)
@@ -80,6 +99,7 @@ def train_file(
         "learning_rate": schedule.rate,
         "freeze_before": freeze_before,
         "teacher": None if teacher is None else str(teacher),
+        "last_activ_quantization": last_bits,
         "seed": seed,
     }
     backup = save_path.with_name(f"{save_path.name}.backup")
@@ -118,6 +138,80 @@ def train_file(
     write_atomically(f"{save_path}.json", (json.dumps(result, indent=2) + "\n").encode())
     shutil.rmtree(backup, ignore_errors=True)
     echo(f"{task.metric} {value:.4f}; saved as {save_path}")
+    return result
+
+
+def prune_file(
+    task: Task,
+    data: Data,
+    model_path: Path,
+    save_path: Path,
+    *,
+    loss: float = 0.01,
+    echo: Echo = print,
+) -> dict[str, Any]:
+    """Delete filters of the model in a file as long as its metric hardly suffers.
+
+    A candidate is judged on a part of the training data, so that the held-out part stays unseen.
+
+    Parameters
+    ----------
+    task : Task
+    data : Data
+    model_path, save_path : Path
+        May be the same. Batch normalizations are folded in the saved model.
+    loss : float
+        What the metric may lose at most: a share for accuracy and mAP, the unit of the numbers for
+        a mean absolute error.
+    echo : callable
+
+    Returns
+    -------
+    dict
+        Metrics on the held-out part, parameters, and the deleted share of each layer.
+
+    Raises
+    ------
+    ValueError
+        If `loss` is negative.
+    RuntimeError
+        If the model is no chain of layers.
+    """
+    if not loss >= 0:
+        raise ValueError(f"loss is {loss}, but must not be negative")
+    model = load_quantized_model(model_path, compile=False)
+    judged = replace(
+        data,
+        test_x=data.train_x[:_JUDGED],
+        test_y=data.train_y[:_JUDGED],
+        detection=data.detection
+        and {**data.detection, "test": data.detection["train"][: _JUDGED // 10]},
+    )
+    sign = -1 if task.kind == "number" else 1
+    start = measure(model, task, judged)
+
+    def accept(_: keras.Model, candidate: keras.Model) -> bool:
+        return sign * (start - measure(candidate, task, judged)) <= loss
+
+    pruned, rates = prune_model(model, accept, verbose=False)
+    pruned.save(save_path)
+    result = {
+        "task": task.name,
+        "model": str(model_path),
+        "saved": str(save_path),
+        "metric": task.metric,
+        "before": measure(model, task, data),
+        "after": measure(pruned, task, data),
+        "parameters_before": model.count_params(),
+        "parameters_after": pruned.count_params(),
+        "deleted": rates,
+        "dataset": data.name,
+        "split": data.split,
+    }
+    echo(
+        f"{task.metric} {result['before']:.4f} → {result['after']:.4f}, parameters "
+        f"{model.count_params():,} → {pruned.count_params():,}; saved as {save_path}"
+    )
     return result
 
 

@@ -134,6 +134,7 @@ KWS = Task(
     train=Schedule("cyclic", 2e-3, 5e-6, 4),
     tune=Schedule("cyclic", 2e-3, 5e-6, 4),
     data_license="CC BY-SA 4.0 (Free Spoken Digit Dataset, Z. Jackson et al.)",
+    last_activation="separable_6_relu",
 )
 
 KWS_EDGE = replace(
@@ -144,6 +145,6 @@ KWS_EDGE = replace(
     build=_edge_network,
     steps=(
         Step(6, 3e-3),
-        Step(5, 1.5e-3, (8, 4, 4), ("separable_6_relu", 1)),
+        Step(5, 1.5e-3, (8, 4, 4), (KWS.last_activation, 1)),
     ),
 )

@@ -31,7 +31,8 @@ class Data:
     extra : dict
         What the record of a trained network keeps beside, such as the ranges of features.
     detection : dict
-        For detectors: ``train`` and ``test`` annotations, ``anchors``.
+        For detectors: ``train`` and ``test`` annotations, ``anchors``; if given, ``thresholds`` of
+        objects and of overlaps, see `decode_output`.
     """
 
     train_x: npt.NDArray[Any]
@@ -126,6 +127,8 @@ class Task:
     data_license : str
     is_events : bool
         Whether the input is a map of event counts.
+    last_activation : str
+        Name of the activation that may get bits of its own, if any.
     kind : {"classes", "number", "boxes"}
         What the network finds, and the metric: accuracy, mean absolute error, or mAP.
     """
@@ -142,6 +145,7 @@ class Task:
     tune: Schedule
     data_license: str
     is_events: bool = False
+    last_activation: str = ""
     kind: Literal["classes", "number", "boxes"] = "classes"
 
     @property

@@ -1,0 +1,195 @@
+"""Sparsity, pruning, rescaling, and the choices of single trainings."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kerasnsoc import cli, convert, quantize
+from kerasnsoc.quantization import load_quantized_model
+from kerasnsoc.runtime import Model
+from kerasnsoc.zoo import ds_cnn_kws, mobilenet_imagenet
+from kerasnsoc.zoo.detection import MapEvaluation, synthetic_shapes
+from kerasnsoc.zoo.imagenet.rescaling import rescale_model
+from kerasnsoc.zoo.recipes.boxes import with_choices
+from kerasnsoc.zoo.recipes.singles import prune_file, train_file
+from kerasnsoc.zoo.recipes.sounds import KWS
+from kerasnsoc.zoo.recipes.task import Data
+from kerasnsoc.zoo.sparsity import activation_sparsity, read_samples
+from tests.unit.zoo.test_recipes import TASK, bright_corner, command, small_network
+
+pytestmark = pytest.mark.keras
+
+
+@pytest.fixture
+def corners():
+    return bright_corner(None, 1)
+
+
+def test_sparsity_is_the_share_of_zeros(corners):
+    model = small_network()
+    samples = corners.test_x / np.float32(255)
+    relu = keras.Model(model.input, model.get_layer("conv_relu").output)
+    expected = np.mean(relu.predict(samples, verbose=0) == 0)
+    assert activation_sparsity(model, samples)["conv_relu"] == expected
+    assert activation_sparsity(model).keys() == {"conv_relu"} | (
+        activation_sparsity(model, samples).keys()
+    )
+
+
+def test_sparsity_on_integers_is_that_of_keras(corners):
+    model = quantize(small_network(), 4, 4, 8)
+    network = convert(model, input_scaling=(255, 0))
+    network.forward(corners.train_x)  # what was counted before does not matter
+    found = activation_sparsity(network, corners.test_x)
+    expected = activation_sparsity(model, corners.test_x / np.float32(255))
+    assert next(iter(found.values())) == expected["conv_relu"]
+    assert activation_sparsity(network).keys() == found.keys()
+
+
+def test_samples_that_do_not_fit(tmp_path):
+    model = small_network()
+    with pytest.raises(ValueError, match=r"shape \(2, 5, 6, 1\), but the model takes \(n, 6, 6, 1"):
+        activation_sparsity(model, np.zeros((2, 5, 6, 1), np.float32))
+    with pytest.raises(ValueError, match="no layer with activations"):
+        activation_sparsity(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
+    np.savez(tmp_path / "two.npz", a=np.zeros(2), b=np.zeros(2))
+    with pytest.raises(ValueError, match=r"arrays \['a', 'b'\]"):
+        read_samples(tmp_path / "two.npz")
+    np.savez(tmp_path / "one.npz", a=np.ones(2))
+    np.save(tmp_path / "plain.npy", np.ones(2))
+    for name in ("one.npz", "plain.npy"):
+        assert read_samples(tmp_path / name).sum() == 2
+
+
+def test_commands_on_model_files(tmp_path, corners, monkeypatch):
+    monkeypatch.setattr("kerasnsoc.zoo.recipes.images.MNIST", TASK)
+    path, artifact = tmp_path / "net.keras", tmp_path / "net.h5"
+    model = quantize(small_network(), 4, 4, 8)
+    model.save(path)
+    convert(model, artifact, input_scaling=(255, 0))
+    np.savez(tmp_path / "x.npz", samples=corners.test_x)
+    for file in (path, artifact):
+        done = CliRunner().invoke(
+            cli.app, ["sparsity", "-m", str(file), "-d", str(tmp_path / "x.npz"), "--json"]
+        )
+        assert done.exit_code == 0, done.output
+        content = json.loads(done.stdout)
+        assert not content["random_samples"]
+        assert all(0 <= value <= 1 for value in content["layers"].values())
+    done = command("sparsity", "-m", artifact)
+    assert "random inputs" in done.output
+    done = command("prune", "mnist", "-m", path, "-s", tmp_path / "less.keras", "--loss", 1)
+    assert done.exit_code == 0, done.output
+    assert "conv" in done.output
+    done = command("prune", "nothing", "-m", path)
+    assert done.exit_code == 2
+
+
+def test_pruning_a_file(tmp_path, corners):
+    path = tmp_path / "net.keras"
+    small_network().save(path)
+    everything = prune_file(TASK, corners, path, tmp_path / "less.keras", loss=1, echo=print)
+    # 4 filters: three go at most
+    assert everything["deleted"]["conv"] > 0.5
+    less = load_quantized_model(tmp_path / "less.keras", compile=False)
+    assert less.count_params() == everything["parameters_after"] < everything["parameters_before"]
+    nothing = prune_file(TASK, corners, path, path, loss=0, echo=print)
+    assert set(nothing["deleted"]) == {"conv"}
+    with pytest.raises(ValueError, match="loss is -1"):
+        prune_file(TASK, corners, path, path, loss=-1)
+
+
+def test_the_last_activation_gets_its_bits(tmp_path, corners):
+    path = tmp_path / "net.keras"
+    quantize(small_network(), 4, 4, 8).save(path)
+    arguments = {"action": "tune", "epochs": 1, "last_bits": 1, "echo": lambda line: None}
+    task = replace(TASK, last_activation="conv_relu")
+    result = train_file(task, corners, path, path, **arguments)
+    assert result["last_activ_quantization"] == 1
+    model = load_quantized_model(path, compile=False)
+    assert model.get_layer("conv_relu").bitwidth == 1
+    with pytest.raises(ValueError, match="'corners' has no last activation"):
+        train_file(TASK, corners, path, path, **arguments)
+    # what the recipe for keywords names exists
+    assert ds_cnn_kws(classes=2).get_layer(KWS.last_activation)
+
+
+def test_choices_of_detectors(tmp_path):
+    data = Data(*[np.zeros(0)] * 4, ("a",), "shapes", "none", detection={"anchors": [[1.0, 1.0]]})
+    path = tmp_path / "anchors.json"
+    path.write_text("[[1, 2], [3, 4.5]]")
+    chosen = with_choices(data, path, 0.3)
+    assert chosen.detection == {"anchors": [[1, 2], [3, 4.5]], "thresholds": (0.3, 0.5)}
+    assert data.detection == {"anchors": [[1.0, 1.0]]}
+    for content, message in (
+        ("[1, 2]", r"shape \(2,\)"),
+        ("{", "no JSON"),
+        ("[[0, 1]]", "positive"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            with_choices(data, path)
+    with pytest.raises(ValueError, match="a threshold is 2"):
+        with_choices(data, overlaps=2)
+    image = keras.Input((64, 64, 3))
+    model = keras.Model(image, keras.layers.Conv2D(7, 32, 32)(image))
+    shapes = synthetic_shapes(1, 64)
+    with pytest.raises(ValueError, match=r"7 outputs in each cell, but 2 anchors .* need 12"):
+        MapEvaluation(model, shapes, ["disc"], [[1, 1], [2, 2]]).evaluate_map()
+
+
+def test_rescaled_networks_keep_their_weights(tmp_path):
+    model = mobilenet_imagenet((32, 32, 3), 0.1, classes=3, weight_quantization=4)
+    model.save(tmp_path / "net.keras")
+    done = command(
+        *("train", "imagenet", "rescale", "-m", tmp_path / "net.keras"),
+        *("-i", 64, "-s", tmp_path / "large.keras"),
+    )
+    assert done.exit_code == 0, done.output
+    large = load_quantized_model(tmp_path / "large.keras", compile=False)
+    assert large.input_shape == (None, 64, 64, 3)
+    assert large.name == "mobilenet_0.10_64_3"
+    for old, new in zip(model.get_weights(), large.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    x = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(rescale_model(large, 32)(x)),
+        keras.ops.convert_to_numpy(model(x)),
+    )
+    with pytest.raises(ValueError, match=r"kernel' has the shape .* Train a new model"):
+        rescale_model(small_network(), 12)
+    with pytest.raises(ValueError, match="image_size is 0"):
+        rescale_model(model, 0)
+    with pytest.raises(ValueError, match="only a model with one image"):
+        rescale_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mnist", "rescale"), "rescale is for imagenet"),
+        (("imagenet", "eval", "-m", "net.keras"), "rescale is for imagenet"),
+        (("imagenet", "rescale", "-m", "net.keras"), "needs --model FILE and --image_size"),
+        (("mnist", "run", "-o", "x", "-i", 3), "--image_size is for rescale"),
+        (("mnist", "run", "-o", "x", "-obj", 0.3), "are for train, tune and eval of detectors"),
+        (("yolo", "run", "-o", "x", "-nms", 0.3), "are for train, tune and eval of detectors"),
+        (("kws", "run", "-o", "x", "-laq", 1), "is for train and tune of kws"),
+    ],
+)
+def test_choices_that_do_not_fit(arguments, message):
+    done = command("train", *arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.replace("│", " ").split())
+
+
+def test_debug_shows_the_error(tmp_path):
+    missing = tmp_path / "missing.h5"
+    assert command("info", missing).exit_code == 1
+    done = command("--debug", "info", missing)
+    assert isinstance(done.exception, FileNotFoundError)
+    with pytest.raises(FileNotFoundError):
+        Model(missing)
