@@ -1,4 +1,4 @@
-"""Put a spiking network on a Speck chip and a graded one on an AKD1000 mesh, without either chip.
+"""Put spiking digits on a Speck chip and a keyword spotter on an AKD1000 mesh, without either chip.
 
 For each: does it fit, where do the layers go, how long does an output take, what does it cost, and
 pictures. The last line says how many values the emulated mesh computes otherwise than the runtime.
@@ -9,10 +9,12 @@ import matplotlib
 import numpy as np
 from keras import layers
 
-from kerasnsoc import Model, convert, nsoc, quantize
+from kerasnsoc import Model, nsoc
 from kerasnsoc.demo import load_digits
+from kerasnsoc.demo.words import load_spoken_words
 from kerasnsoc.energy import plot_energy, what_if
 from kerasnsoc.layers import IAF, SumPooling2D
+from kerasnsoc.zoo import ds_cnn_kws_pretrained
 
 matplotlib.use("Agg")
 keras.utils.set_random_seed(3)
@@ -58,23 +60,22 @@ nsoc.plot_core_map(speck).figure.savefig("speck_map.png")
 nsoc.plot_raster(result).figure.savefig("speck_spikes.png")
 plot_energy(result.energy).figure.savefig("speck_energy.png")
 
-first = [keras.Input((8, 8, 1)), layers.Conv2D(16, 3, padding="same"), layers.ReLU(6.0)]
-second = [layers.Conv2D(64, 3, padding="same"), layers.ReLU(6.0)]
-graded = keras.Sequential([*first, *second, layers.Flatten(), layers.Dense(10)])
-quantized = quantize(train(graded, digits.train_images / 240.0, 4), 4, 4, 8)
-convert(train(quantized, digits.train_images / 240.0, 1, 1e-3), "digits.h5", input_scaling=(240, 0))
+spotter = ds_cnn_kws_pretrained(dataset="fsdd", edge=True)  # hears the words zero to six
+spotter.save("words.h5")
+words = load_spoken_words()
+images = words.test_images[words.test_labels < 7][::14]
 
-mesh = nsoc.NSoCNetwork("digits.h5").to("akd1000")
+mesh = nsoc.NSoCNetwork("words.h5").to("akd1000")
 mesh.summary()
-images, packets = digits.test_images[:20], []
-for number, image in enumerate(images):  # one each 2 ms; an event carries the value of its pixel
+packets = []
+for number, image in enumerate(images):  # one each 50 ms; an event carries the value of its pixel
     y, x, c = np.nonzero(image)
-    fields = ([2000 * number] * len(x), x, y, c, image[y, x, c])
+    fields = ([50_000 * number] * len(x), x, y, c, image[y, x, c])
     packets.append(np.rec.fromarrays(fields, names="t,x,y,c,n"))
 result = mesh.forward(packets, return_result=True)
-print(f"median time per image {result.latency.percentile(50, 'packet_ps') / 1e6:.1f} us")
+print(f"median time per word {result.latency.percentile(50, 'packet_ps') / 1e6:.1f} us")
 print(what_if(result.energy, ["akd1000", "loihi", "speck2f", "cpu"]))
 nsoc.plot_core_map(mesh).figure.savefig("mesh_map.png")
-expected = Model("digits.h5").forward(images)
+expected = Model("words.h5").forward(images)
 different = np.count_nonzero(result.outputs[len(mesh) - 1].reshape(expected.shape) != expected)
 print(f"{different} of {expected.size} values differ")

@@ -18,7 +18,7 @@ PROMISES = {
     "07_spiking_digits.py": "\n0 of ",
     "08_firing_rates.py": "\n5-10 Hz: ",
     "10_learn_a_new_word.py": "\n0 of 35840 old weights changed",
-    "09_on_a_chip.py": "\n0 of 200 values differ",
+    "09_on_a_chip.py": "\n0 of 280 values differ",
 }
 
 
