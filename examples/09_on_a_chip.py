@@ -65,7 +65,9 @@ spotter.save("words.h5")
 words = load_spoken_words()
 images = words.test_images[words.test_labels < 7][::14]
 
-mesh = nsoc.NSoCNetwork("words.h5").to("akd1000")
+mesh = nsoc.NSoCNetwork("words.h5")
+print("obstacle on speck2f:", mesh.incompatibilities("speck2f")[0].message)
+mesh.to("akd1000")
 mesh.summary()
 packets = []
 for number, image in enumerate(images):  # one each 50 ms; an event carries the value of its pixel
