@@ -24,11 +24,12 @@ class LayerParity:
     Attributes
     ----------
     name : str
-    what : {"activations", "outputs"}
-        Integer activations, or the float32 values of an output layer without activation.
+    what : {"activations", "outputs", "spikes"}
+        Integer activations, the float32 values of an output layer without activation, or the spikes
+        of neurons over time.
     compared, differing : int
     first : tuple of int, or None
-        (sample, x, y, feature) of the first value that differs.
+        (sample, x, y, feature) of the first value that differs; of spikes (sample, step, …).
     keras_value, artifact_value : float, or None
         The values there.
     """
@@ -71,10 +72,14 @@ class ParityReport:
         first = self.first
         if first is None or first.first is None:
             return text
-        sample, x, y, feature = first.first
+        sample, second, *rest = first.first
+        if first.what == "spikes":
+            place = f"step {second}, neuron {tuple(rest)}"
+        else:
+            place = f"x {second}, y {rest[0]}, feature {rest[1]}"
         return (
-            f"{text}; the first in layer {first.name!r}, sample {sample}, x {x}, y {y}, feature "
-            f"{feature}: Keras {first.keras_value:.9g}, artifact {first.artifact_value:.9g}"
+            f"{text}; the first in layer {first.name!r}, sample {sample}, {place}: "
+            f"Keras {first.keras_value:.9g}, artifact {first.artifact_value:.9g}"
         )
 
     def __str__(self) -> str:
@@ -99,12 +104,14 @@ def compare(
     ----------
     model : keras.Model
         A frozen model (`freeze`), or the quantized model, which is frozen with the artifact's input
-        scaling first.
+        scaling first. A network over time that was converted with ``start`` or ``max_spikes`` needs
+        the model that was frozen with them.
     artifact : Model, path or bytes
         The runtime model, or the artifact to load.
     inputs : ndarray of integers
         As the runtime takes them: images ``(n, height, width, channels)``, events ``(n, width,
-        height, channels)`` or ``(n, channels)``.
+        height, channels)`` or ``(n, channels)``; over time ``(n, steps, height, width, channels)``
+        or ``(n, steps, features)``.
     batch_size : int
         Samples that are held at once.
 
@@ -125,6 +132,10 @@ def compare(
         raise ValueError("there are no inputs to compare on: pass at least one sample")
     runtime = _opened(artifact)
     spec = runtime.to_spec()
+    if spec.time_step is not None:
+        from kerasnsoc.conversion.time_parity import compare_over_time  # which needs this module
+
+        return compare_over_time(model, runtime, np.asarray(inputs), batch_size)
     is_image = spec.input.kind == "image"
     if not any(isinstance(layer, FrozenBlock) for layer in model.layers):
         rescaled = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
@@ -146,7 +157,7 @@ def compare(
             f"artifact with the model that it was converted from."
         )
     probes = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    totals = {name: _Tally(name) for name in names}
+    totals = {name: Tally(name) for name in names}
     for start in range(0, len(inputs), batch_size):
         batch = inputs[start : start + batch_size]
         traced = runtime.trace(batch)
@@ -170,7 +181,7 @@ def compare(
     return ParityReport(tuple(tally.result() for tally in totals.values()))
 
 
-class _Tally:
+class Tally:
     """Running comparison of one layer."""
 
     def __init__(self, name: str) -> None:
