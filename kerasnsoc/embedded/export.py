@@ -307,7 +307,7 @@ class _Network:
         p, v = layer.parameters, layer.variables
         self.scores = "0, 0, 0"
         assert isinstance(p, ActivationParameters)
-        if layer.name not in self.sums:
+        if p.activations_enabled:
             return
         if "output_scale" in v:
             scale, shift, divides = v["output_scale"], v["output_shift"], 0

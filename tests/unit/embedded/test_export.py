@@ -13,7 +13,7 @@ from kerasnsoc.artifact import LayerType, NetworkSpec
 from kerasnsoc.cli import app
 from kerasnsoc.embedded import export_c
 from kerasnsoc.embedded.layout import arena
-from kerasnsoc.runtime import InputData, Model
+from kerasnsoc.runtime import Concat, FullyConnected, InputData, Model
 from kerasnsoc.zoo import ds_cnn_kws_pretrained
 from tests.networks import every_kind
 from tests.strategies import network_specs
@@ -116,3 +116,16 @@ def test_a_shipped_network(tmp_path):
     report = export_c(model, tmp_path)
     assert run(tmp_path) == "0 of 44 values differ\n"
     assert report.ram_bytes < 32_768
+
+
+@needs_compiler
+def test_joined_activations_at_the_end_have_real_values(tmp_path):
+    """As in the runtime, such a concatenation is no activation: its scores decide, not silence."""
+    model = Model(layers=[InputData(1, 1, 1, name="eye")])
+    for name in ("a", "b"):
+        model.add(FullyConnected(1, name), [model.get_layer("eye")])
+    sources = [model.get_layer(name) for name in ("a", "b")]
+    model.add(Concat("joined", activations_enabled=False), sources)
+    model.get_layer("joined").set_variable("threshold_fire", np.array([111, 90], np.int32))
+    export_c(model, tmp_path)
+    assert run(tmp_path) == "0 of 12 values differ\n"
