@@ -67,7 +67,7 @@ def test_records_are_complete():
         assert record.license
         assert record.data_license
         assert record.helper in HELPERS
-        assert "/work/" not in str(record) and "/tmp/" not in str(record)  # noqa: PT018
+        assert " /" not in record.recipe  # nothing of the machine that trained it
         words = record.recipe.split()
         if words[1] == "train":
             assert words[2] in TASKS
