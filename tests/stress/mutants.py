@@ -16,12 +16,14 @@ import copy
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import itertools
 import json
 import os
 import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -33,15 +35,18 @@ OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAss
 SECONDS = 120
 """A mutant that runs longer, such as in a loop without end, is noticed."""
 
-_ARTIFACT = tuple(
-    f"tests/unit/artifact/test_{name}.py"
-    for name in ("jsontext", "geometry", "checks", "validation", "bounds", "reader")
-)
+_ARTIFACT = ("validation", "checks", "bounds", "geometry", "jsontext", "reader")
+
+
+def _artifact(name: str) -> tuple[str, ...]:
+    """The tests of a module, then those of the modules around it."""
+    first = name if name in _ARTIFACT else "reader"
+    order = (first, *(other for other in _ARTIFACT if other != first))
+    return tuple(f"tests/unit/artifact/test_{other}.py" for other in order)
+
+
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
-    "artifact": {
-        f"kerasnsoc.artifact.{name}": _ARTIFACT
-        for name in ("validation", "checks", "bounds", "geometry", "jsontext", "layout", "reader")
-    },
+    "artifact": {f"kerasnsoc.artifact.{name}": _artifact(name) for name in (*_ARTIFACT, "layout")},
     "quantization": {
         "kerasnsoc.quantization.quantizers": ("tests/unit/quantization/test_quantizers.py",),
         "kerasnsoc.quantization.activations": ("tests/unit/quantization/test_activations.py",),
@@ -156,6 +161,11 @@ class Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._tree, str(module.__file__), "exec"), module.__dict__)
 
 
+def path_of(name: str) -> Path:
+    """File of a module."""
+    return Path(*name.split(".")).with_suffix(".py")
+
+
 def survives(name: str, tree: ast.Module, tests: tuple[str, ...]) -> bool:
     """Whether all tests pass with a tree in place of a module."""
     sys.stdout.flush()
@@ -184,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--group", choices=GROUPS, default="artifact")
     parser.add_argument("--count", type=int, default=150, help="mutants of all modules together")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seconds", type=float, help="no further mutant after this time")
     parser.add_argument("--bar", type=float, default=0.8)
     options = parser.parse_args(arguments)
     import h5py
@@ -197,32 +208,41 @@ def main(arguments: list[str] | None = None) -> int:
 
         del keras
     start = time.perf_counter()
-    report: dict[str, object] = {"group": options.group, "seed": options.seed}
-    total = noticed = 0
-    passing: set[tuple[str, ...]] = set()
     modules = GROUPS[options.group]
+    sources = {name: path_of(name).read_text(encoding="utf-8") for name in modules}
+    drawn = {}
+    passing: list[set[str]] = []
     for name, tests in modules.items():
-        path = Path(*name.split(".")).with_suffix(".py")
-        source = path.read_text(encoding="utf-8")
-        if tests not in passing and not survives(name, ast.parse(source), tests):
+        if set(tests) not in passing and not survives(name, ast.parse(sources[name]), tests):
             raise RuntimeError(f"the tests of {name} fail without a change")
-        passing.add(tests)
-        rng = random.Random(f"{options.seed} {name}")
-        every = places(source)
-        drawn = rng.sample(every, min(len(every), -(-options.count // len(modules))))
-        killed = 0
-        for place, kind in drawn:
-            what, tree = mutant(source, place, kind)
-            if survives(name, tree, tests):
-                print(f"{path}:{what}", flush=True)
+        passing.append(set(tests))
+        every = places(sources[name])
+        count = min(len(every), -(-options.count // len(modules)))
+        drawn[name] = random.Random(f"{options.seed} {name}").sample(every, count)
+    tried: Counter[str] = Counter()
+    noticed: Counter[str] = Counter()
+    for one_of_each in itertools.zip_longest(*drawn.values()):  # --seconds is shared by all
+        for name, change_at in zip(drawn, one_of_each, strict=True):
+            late = options.seconds is not None and time.perf_counter() - start > options.seconds
+            if change_at is None or late:
+                continue
+            what, tree = mutant(sources[name], *change_at)
+            tried[name] += 1
+            if survives(name, tree, modules[name]):
+                print(f"{path_of(name)}:{what}", flush=True)
             else:
-                killed += 1
-        report[name] = f"{killed} of {len(drawn)}"
-        total += len(drawn)
-        noticed += killed
-    report |= {"mutants": total, "noticed": noticed, "score": round(noticed / total, 3)}
-    print(json.dumps({**report, "seconds": round(time.perf_counter() - start)}))
-    return 0 if noticed >= options.bar * total else 1
+                noticed[name] += 1
+    report = {
+        "group": options.group,
+        "seed": options.seed,
+        **{name: f"{noticed[name]} of {tried[name]}" for name in modules},
+        "mutants": tried.total(),
+        "noticed": noticed.total(),
+        "score": round(noticed.total() / max(1, tried.total()), 3),
+        "seconds": round(time.perf_counter() - start),
+    }
+    print(json.dumps(report))
+    return 0 if noticed.total() >= options.bar * tried.total() else 1
 
 
 if __name__ == "__main__":

@@ -44,6 +44,9 @@ from tests.stress.hdf5_checksums import Region, regions, repaired
 from tests.stress.journal import Journal
 
 HANG_SECONDS = 10
+"""Of the processor, so that a busy machine hangs nothing."""
+STUCK_SECONDS = 600
+"""Of the clock, for a case that waits for ever."""
 VIEW_SECONDS = 2.0
 FORWARD_VALUES = 1 << 16
 """Networks with larger maps are not run: they would only be slow."""
@@ -317,16 +320,19 @@ def main(arguments: list[str] | None = None) -> int:
     setting = [name, options.forward, options.over_time, options.every_network, options.seed]
     journal = Journal(options.journal, setting)
     start = time.perf_counter()
-    signal.signal(signal.SIGALRM, _alarm)
+    for late in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(late, _alarm)
     for case in journal.cases(options.cases, judge.counts, judge.examples):
         rng = random.Random(options.seed * 10**9 + case)
-        signal.alarm(HANG_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+        signal.alarm(STUCK_SECONDS)
         if options.hdf5_view:
             judge.view(case, rng, blocks)
         elif options.behind:
             judge.behind(case, rng)
         else:
             judge.front(case, rng)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.alarm(0)
     for good in judge.goods:  # a harness whose seeds are refused would prove nothing
         load(good.data)
