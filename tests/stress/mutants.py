@@ -42,7 +42,8 @@ def _artifact(name: str) -> tuple[str, ...]:
     """The tests of a module, then those of the modules around it."""
     first = name if name in _ARTIFACT else "reader"
     order = (first, *(other for other in _ARTIFACT if other != first))
-    return tuple(f"tests/unit/artifact/test_{other}.py" for other in order)
+    near = tuple(f"tests/unit/artifact/test_{other}.py" for other in order)
+    return (*near, "tests/hostile/test_hostile.py")
 
 
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
