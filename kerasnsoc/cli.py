@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from typer.core import TyperGroup
 
 from kerasnsoc._tables import printable, render
 from kerasnsoc.commands import Tools, advise, register
+from kerasnsoc.commands.cluster import Workers, run_on_cluster
 from kerasnsoc.zoo.commands import register as register_zoo
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _EXPECTED_ERRORS = (ImportError, MemoryError, OSError, OverflowError, ValueError)
 _PREVIEW = 20
+_RANDOM_SAMPLES = 10
 
 
 class _Commands(TyperGroup):
@@ -197,6 +200,7 @@ def run(
         int | None, typer.Option(min=1, metavar="N", help="Cut a recording every N events.")
     ] = None,
     steps: Steps = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a batch; show classes and activity."""
@@ -209,9 +213,16 @@ def run(
             raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
     model, batch = _open(file, inputs, packet_us, packet_events, steps)
     expected = None if labels is None else _read_labels(labels, len(batch))
-    classes = model.predict(batch)
-    layers = _layer_rows(model)  # now: the next line runs the batch again and counts it again
-    values = model.forward(batch) if potentials else None
+    values = None
+    if workers is None:
+        classes = model.predict(batch)
+        layers = _layer_rows(model.get_statistics())  # now: what follows counts the batch again
+        values = model.forward(batch) if potentials else None
+    else:
+        found = run_on_cluster(model, batch, workers, "predict")
+        classes, layers = found.outputs, _layer_rows(found.statistics)
+        if potentials:
+            values = run_on_cluster(model, batch, workers, "forward").outputs
     content: dict[str, Any] = {"samples": len(batch), "classes": classes.tolist()}
     if expected is not None:
         correct = int((classes == expected).sum())
@@ -239,21 +250,40 @@ def run(
 @app.command()
 def energy(
     file: File,
-    inputs: Inputs,
+    inputs: Annotated[
+        Path | None,
+        typer.Argument(metavar="[INPUT]", help="As for `run`. Without it random samples run."),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="A device of the energy table, or 'all'.")
     ] = "all",
     steps: Steps = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a batch and price what was counted."""
     from kerasnsoc.energy import compare_devices, energy_of_run, get_device
+    from kerasnsoc.runtime import Model, random_inputs
 
     # Before the run: a misspelt name should not cost a minute.
     priced_on = None if device.strip().lower() == "all" else get_device(device)
-    model, batch = _open(file, inputs, steps=steps)
-    model.forward(batch)
-    result = compare_devices(model) if priced_on is None else energy_of_run(model, priced_on)
+    if inputs is None:
+        model = Model(file)
+        _require_time(file, model, steps)
+        batch: npt.NDArray[Any] = random_inputs(model, _RANDOM_SAMPLES, steps=steps or 10)
+        typer.echo(
+            f"note: {_RANDOM_SAMPLES} random samples, whose events are not those of real ones; "
+            f"give an INPUT.npy to know the energy",
+            err=True,
+        )
+    else:
+        model, batch = _open(file, inputs, steps=steps)
+    counted: Any = model
+    if workers is None:
+        model.forward(batch)
+    else:
+        counted = run_on_cluster(model, batch, workers, "forward").statistics
+    result = compare_devices(counted) if priced_on is None else energy_of_run(counted, priced_on)
     typer.echo(result.to_json() if as_json else str(result))
 
 
@@ -608,12 +638,19 @@ def demo(
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Epochs of float training.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train, freeze, run and price a network; or hear spoken digits."""
+
+    def echo(text: str) -> None:
+        typer.echo(text, err=as_json)  # JSON alone on the standard output
+
     if what is _Demo.KWS:
         from kerasnsoc.demo.kws import run_kws_demo
 
-        run_kws_demo(wav, echo=typer.echo)
+        heard = run_kws_demo(wav, echo=echo)
+        if as_json:
+            _print_json(heard.to_dict())
         return
     if wav is not None:
         raise typer.BadParameter(f"the demo {what.value!r} takes no file; 'kws' does")
@@ -627,10 +664,10 @@ def demo(
             )
     from kerasnsoc.demo import run_demo
 
-    if epochs is None:
-        run_demo(output, seed)
-    else:
-        run_demo(output, seed, epochs)
+    given = {} if epochs is None else {"epochs": epochs}
+    result = run_demo(output, seed, **given, echo=echo)
+    if as_json:
+        _print_json(result.to_dict())
 
 
 register_zoo(app)
@@ -704,8 +741,7 @@ def _open(
     from kerasnsoc.runtime import CountWindow, Model, TimeWindow, event_batch
 
     model = Model(file)
-    if steps is not None and model.time_step is None:
-        raise ValueError(f"{file} is a network of one pass; --steps is for networks over time")
+    _require_time(file, model, steps)
     events = _read_recording(inputs)
     if events is not None:
         window: CountWindow | TimeWindow | None = None
@@ -732,6 +768,11 @@ def _open(
     if not len(batch):
         raise ValueError(f"{inputs} holds no samples, its shape is {batch.shape}")
     return model, batch
+
+
+def _require_time(file: Path, model: Model, steps: int | None) -> None:
+    if steps is not None and model.time_step is None:
+        raise ValueError(f"{file} is a network of one pass; --steps is for networks over time")
 
 
 def _read_recording(path: Path) -> npt.NDArray[Any] | None:
@@ -792,9 +833,9 @@ def _write(path: Path, array: npt.NDArray[Any]) -> None:
     write_atomically(str(path), stream.getvalue())
 
 
-def _layer_rows(model: Model) -> list[dict[str, Any]]:
+def _layer_rows(layers: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for name, statistics in model.get_statistics().items():
+    for name, statistics in layers.items():
         rows.append(
             {
                 "name": name,

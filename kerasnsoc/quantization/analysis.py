@@ -15,7 +15,7 @@ from kerasnsoc._tables import render
 from kerasnsoc.quantization import graph, neural
 from kerasnsoc.quantization.activations import QuantizedActivation
 from kerasnsoc.quantization.graph import Graph, Node
-from kerasnsoc.quantization.progress import with_progress
+from kerasnsoc._progress import with_progress
 from kerasnsoc.quantization.quantizers import LinearWeightQuantizer, Quantizer
 from kerasnsoc.quantization.samples import Samples, check_batch_size, read_samples
 from kerasnsoc.quantization.scoring import (

@@ -16,7 +16,7 @@ from kerasnsoc.quantization.activations import QuantizedActivation, QuantizedReL
 from kerasnsoc.quantization.analysis import layer_bits, probe, weight_errors
 from kerasnsoc.quantization.graph import Graph, Node
 from kerasnsoc.quantization.joined import Groups, joined_activations
-from kerasnsoc.quantization.progress import with_progress
+from kerasnsoc._progress import with_progress
 from kerasnsoc.quantization.quantizers import Quantizer
 from kerasnsoc.quantization.ranges import (
     ActivationHistogram,

@@ -239,6 +239,13 @@ def test_energy_on_all_devices_is_the_default(call):
     assert {row["device"] for row in devices} == set(list_devices())
 
 
+def test_energy_without_inputs_runs_random_ones_and_says_so(call):
+    result = call("energy", "net.h5", "--json")
+    assert json.loads(result.stdout)["devices"][0]["samples"] == 10
+    assert "random samples" in result.stderr
+    assert_one_line(call("energy", "net.h5", "--steps", "3", status=1), "one pass")
+
+
 def test_verify_accepts_a_good_file(call):
     text = call("verify", "net.h5").stdout
     assert text == f"ok: net.h5, content sha256 {content_digest(network(WEIGHTS_EN))}\n"
@@ -356,11 +363,14 @@ def test_doctor_ends_with_1_if_something_is_wrong(call, monkeypatch):
 def test_demo_passes_its_options_on(call, monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr("kerasnsoc.cli._installed", lambda package: "1.0")
-    monkeypatch.setattr("kerasnsoc.demo.run_demo", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(
+        "kerasnsoc.demo.run_demo",
+        lambda output, seed, epochs=30, *, echo: calls.append((output, seed, epochs)),
+    )
     call("demo", "--output", tmp_path, "--seed", "7", "--epochs", "3")
     call("demo")
     assert calls[0] == (tmp_path, 7, 3)
-    assert calls[1][1:] == (0,)
+    assert calls[1][1:] == (0, 30)
 
 
 def test_memory_errors_and_control_characters_become_one_clean_line(call, monkeypatch):

@@ -27,7 +27,7 @@ from kerasnsoc.quantization import (
     quantize_layer,
     suggest_bitwidths,
 )
-from kerasnsoc.quantization.progress import with_progress
+from kerasnsoc._progress import with_progress
 from kerasnsoc.quantization.samples import read_samples
 from kerasnsoc.quantization.scoring import choose_metric, sqnr_db
 from tests.unit.quantization.helpers import assert_unchanged, chain, images, numbers, snapshot
