@@ -1,7 +1,7 @@
 """Train on two devices at once with Keras's own distribution, freeze, and check every integer.
 
 Two processors of one machine stand in for two accelerators: each gets half of every batch, and the
-gradients are averaged. What comes out is an ordinary model. Ends by printing "0 of N values differ".
+gradients are averaged. What comes out is an ordinary model. Ends with "0 of N values differ".
 """
 
 import os

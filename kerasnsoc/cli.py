@@ -219,10 +219,11 @@ def run(
         layers = _layer_rows(model.get_statistics())  # now: what follows counts the batch again
         values = model.forward(batch) if potentials else None
     else:
-        found = run_on_cluster(model, batch, workers, "predict")
+        found, *more = run_on_cluster(
+            model, batch, workers, "predict", *(["forward"] if potentials else [])
+        )
         classes, layers = found.outputs, _layer_rows(found.statistics)
-        if potentials:
-            values = run_on_cluster(model, batch, workers, "forward").outputs
+        values = more[0].outputs if more else None
     content: dict[str, Any] = {"samples": len(batch), "classes": classes.tolist()}
     if expected is not None:
         correct = int((classes == expected).sum())
@@ -282,7 +283,7 @@ def energy(
     if workers is None:
         model.forward(batch)
     else:
-        counted = run_on_cluster(model, batch, workers, "forward").statistics
+        counted = run_on_cluster(model, batch, workers, "forward")[0].statistics
     result = compare_devices(counted) if priced_on is None else energy_of_run(counted, priced_on)
     typer.echo(result.to_json() if as_json else str(result))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,13 +29,18 @@ Workers = Annotated[
 
 
 def run_on_cluster(
-    model: Model, batch: npt.NDArray[Any], workers: int, method: Method
-) -> DistributedRun:
-    """`kerasnsoc.distributed.run` with Ray's messages on standard error, few of them."""
+    model: Model, batch: npt.NDArray[Any], workers: int, *methods: Method
+) -> list[DistributedRun]:
+    """`kerasnsoc.distributed.run` for each method, with few messages of Ray."""
     ray = require("ray", "distributed")
     from kerasnsoc.distributed import run
 
-    if not ray.is_initialized():
-        # what workers print would go to standard output, which belongs to the result
-        ray.init(log_to_driver=False, logging_level="ERROR")
-    return run(model, batch, method=method, workers=workers)
+    with redirect_stdout(sys.stderr):  # standard output belongs to the result
+        is_mine = not ray.is_initialized()
+        if is_mine:
+            ray.init(log_to_driver=False, logging_level="ERROR")
+        try:
+            return [run(model, batch, method=method, workers=workers) for method in methods]
+        finally:
+            if is_mine:
+                ray.shutdown()

@@ -102,7 +102,7 @@ def run(
         Runner,
         (artifact, method, options, ("inputs", "outputs"), threads, True),
         batch_size,
-        workers,
+        min(workers, -(-len(array) // batch_size)),  # Ray warns of workers without work
         threads,
     )
     places, parts, counts = [], [], []

@@ -145,7 +145,7 @@ def energy_sweep(
         Sweeper,
         (artifacts, threads),
         batch_size,
-        workers,
+        min(workers, -(-len(array) // batch_size)),
         threads,
     )
     texts: dict[str, list[str]] = {name: [] for name in artifacts}

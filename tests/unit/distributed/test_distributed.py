@@ -60,25 +60,6 @@ def test_two_workers_give_the_integers_and_counts_of_one_process(cluster, method
     assert str(compare_devices(found.statistics)) == str(compare_devices(model))
 
 
-def test_a_lost_worker_is_replaced_and_its_batch_runs_again(cluster, tmp_path, monkeypatch):
-    flag = tmp_path / "died"
-
-    class Mortal(Runner):
-        def __call__(self, batch):
-            result = super().__call__(batch)
-            if 100 in batch["index"] and not flag.exists():
-                flag.write_text(str(os.getpid()))
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-
-    monkeypatch.setattr(batches, "Runner", Mortal)
-    model = network(0)
-    found = run(model, IMAGES, method="forward", batch_size=16)
-    assert flag.exists()
-    np.testing.assert_array_equal(found.outputs, model.forward(IMAGES))
-    assert_counts(found.statistics, model)
-
-
 def test_a_sweep_prices_what_one_process_counts(cluster):
     models = {"a": network(0), "b": network(1)}
     found = energy_sweep(models, IMAGES, ["loihi", "cpu"], batch_size=50)
@@ -168,3 +149,22 @@ def test_the_commands_run_on_the_cluster(cluster, tmp_path, monkeypatch):
     assert call("run", "net.h5", "x.npy", "--potentials", "--workers", "2") == alone
     alone = call("energy", "net.h5", "x.npy")
     assert call("energy", "net.h5", "x.npy", "--workers", "1") == alone
+
+
+def test_a_lost_worker_is_replaced_and_its_batch_runs_again(cluster, tmp_path, monkeypatch):
+    flag = tmp_path / "died"
+
+    class Mortal(Runner):
+        def __call__(self, batch):
+            result = super().__call__(batch)
+            if 100 in batch["index"] and not flag.exists():
+                flag.write_text(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+    monkeypatch.setattr(batches, "Runner", Mortal)
+    model = network(0)
+    found = run(model, IMAGES, method="forward", batch_size=16)
+    assert flag.exists()
+    np.testing.assert_array_equal(found.outputs, model.forward(IMAGES))
+    assert_counts(found.statistics, model)
