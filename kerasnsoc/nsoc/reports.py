@@ -143,15 +143,33 @@ def check_content(network: NSoCNetwork, devices: Sequence[str]) -> list[dict[str
 
 
 def check_text(content: Sequence[dict[str, Any]]) -> str:
-    """One line per device, and one per problem."""
+    """One line per device, and one per problem; devices that refuse the same share a line."""
     lines = []
+    alike: dict[str, list[str]] = {}
     for entry in content:
-        lines.append(f"{entry['device']}: {'fits' if entry['compatible'] else 'does not fit'}")
-        for problem in entry["problems"]:
-            where = f"{problem['layer']}: " if problem["layer"] else ""
-            mark = "warning, " if problem["severity"] == "warning" else ""
-            lines.append(f"  {mark}{problem['code']}: {where}{problem['message']}")
-    return "\n".join(lines)
+        problems = _problem_lines(entry)
+        # messages name the device, which is all that differs between relatives
+        key = "\n".join(problems).replace(repr(entry["device"]), "")
+        if problems and key in alike:
+            alike[key].append(entry["device"])
+            continue
+        lines.append((entry, problems, alike.setdefault(key, []) if problems else []))
+    text = []
+    for entry, problems, others in lines:
+        text.append(f"{entry['device']}: {'fits' if entry['compatible'] else 'does not fit'}")
+        text += problems
+        if others:
+            text.append(f"  the same holds for {', '.join(others)}")
+    return "\n".join(text)
+
+
+def _problem_lines(entry: dict[str, Any]) -> list[str]:
+    lines = []
+    for problem in entry["problems"]:
+        where = f"{problem['layer']}: " if problem["layer"] else ""
+        mark = "warning, " if problem["severity"] == "warning" else ""
+        lines.append(f"  {mark}{problem['code']}: {where}{problem['message']}")
+    return lines
 
 
 def map_content(network: NSoCNetwork, config: NSoCConfig) -> dict[str, Any]:
