@@ -6,11 +6,6 @@
 from importlib.resources import files
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("svg")
-matplotlib.rcParams["svg.hashsalt"] = "kerasnsoc"  # the same file each time
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -23,6 +18,8 @@ from kerasnsoc.zoo.kws.wav import read_wav
 from kerasnsoc.zoo.registry import get_record, load_pretrained
 
 FOLDER = Path(__file__).parent
+plt.switch_backend("svg")
+plt.rcParams["svg.hashsalt"] = "kerasnsoc"  # the same file each time
 DEVICES = ("cmos45-snn", "loihi", "spinnaker2", "arm", "cpu")
 
 
