@@ -219,11 +219,11 @@ def run(
         layers = _layer_rows(model.get_statistics())  # now: what follows counts the batch again
         values = model.forward(batch) if potentials else None
     else:
-        found, *more = run_on_cluster(
+        first, *others = run_on_cluster(
             model, batch, workers, "predict", *(["forward"] if potentials else [])
         )
-        classes, layers = found.outputs, _layer_rows(found.statistics)
-        values = more[0].outputs if more else None
+        classes, layers = first.outputs, _layer_rows(first.statistics)
+        values = others[0].outputs if others else None
     content: dict[str, Any] = {"samples": len(batch), "classes": classes.tolist()}
     if expected is not None:
         correct = int((classes == expected).sum())
