@@ -62,6 +62,11 @@ class States:
     carried: list[Carried]
     settled: list[bool]
 
+    def copy(self) -> States:
+        """The same, in memory of its own."""
+        carried = [None if c is None else c.copy() for c in self.carried]
+        return States(self.samples, carried, list(self.settled))
+
     def part(self, samples: slice) -> States:
         """Some of the samples, sharing memory."""
         rows = [None if c is None else c[samples] for c in self.carried]
