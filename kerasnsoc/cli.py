@@ -293,8 +293,9 @@ def emulate(
     """Run events through an emulated chip."""
     import warnings
 
-    from kerasnsoc.nsoc.emulator import BandwidthWarning, NSoCEmulator
+    from kerasnsoc.nsoc.emulator import NSoCEmulator
     from kerasnsoc.nsoc.emulator_files import frames_as_input, open_network, recording_as_input
+    from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning
 
     config = open_network(file, device, slow_clock)
     recording = _read_recording(inputs)
@@ -307,7 +308,8 @@ def emulate(
     else:
         given = frames_as_input(config, _read_array(inputs), period_us)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BandwidthWarning)  # shown below, with the table
+        for category in (BandwidthWarning, SaturationWarning):  # shown below, with the table
+            warnings.simplefilter("ignore", category)
         result = NSoCEmulator(config, engine=engine).run(given, packet_ends=ends)  # type: ignore[arg-type]
     if as_json:
         content = result.to_dict()

@@ -26,7 +26,10 @@ from tests.chips import (
 from tests.nsoc_reference import Reference
 from tests.strategies import network_specs
 
-pytestmark = pytest.mark.filterwarnings("ignore::kerasnsoc.nsoc.emulator.BandwidthWarning")
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::kerasnsoc.nsoc.emulator_warnings.{name}")
+    for name in ("BandwidthWarning", "SaturationWarning")
+]
 
 TIMES = ("t_decode", "t_syn", "t_emit", "t_leak", "t_upd", "t_upd_active", "t_router", "t_hop_x",
          "t_hop_y", "t_link", "t_io_in", "t_sync")  # fmt: skip

@@ -18,15 +18,11 @@ from numpy.testing import assert_array_equal
 
 from kerasnsoc.nsoc.config import XY, DestinationConfig, DvsConfig, MapShape, ReadoutConfig, XYFlags
 from kerasnsoc.nsoc.devices import get_device
-from kerasnsoc.nsoc.emulator import (
-    BandwidthWarning,
-    EmulationLimitError,
-    NSoCEmulator,
-    emulate,
-)
+from kerasnsoc.nsoc.emulator import EmulationLimitError, NSoCEmulator, emulate
 from kerasnsoc.nsoc.emulator_input import PACKED_DTYPE, packets_from_frames
 from kerasnsoc.nsoc.emulator_load import synops_map
 from kerasnsoc.nsoc.emulator_result import nearest_rank
+from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning
 from kerasnsoc.nsoc.errors import ConfigValidationError, NSoCError
 from tests.chips import config, core, mesh_of, random_events
 
