@@ -50,7 +50,7 @@ cdef extern from "kne.h" nogil:
         kne_spike *spikes
         int32_t slots, edges, is_entry
         const kne_slot *slot
-        int32_t node, lanes, is_monitored, drops_when_full
+        int32_t node, lanes, is_monitored, is_logged, drops_when_full
         int64_t capacity
         int64_t time[KNE_TIMES]
         int64_t counter[KNE_COUNTERS]
@@ -334,6 +334,8 @@ cdef class Chip:
         core.node = _within(record, "node", 0, nodes - 1)
         core.lanes = _within(record, "lanes", 1, 1 << 20)
         core.is_monitored = record["is_monitored"]
+        is_stored = record["is_stored"]
+        core.is_logged = is_stored or (core.is_monitored and core.rule != KNE_POTENTIALS)
         core.is_entry = record["is_entry"]
         core.drops_when_full = record["drops_when_full"]
         core.capacity = _within(record, "capacity", 0, 2**62)

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from kerasnsoc.nsoc.config import CoreConfig, NSoCConfig
 from kerasnsoc.nsoc.devices import DeviceSpec, QueuePolicy, get_device
-from kerasnsoc.nsoc.emulator_collect import Finished, collect, exits_of, potentials_of
+from kerasnsoc.nsoc.emulator_collect import Finished, collect, potentials_of
 from kerasnsoc.nsoc.emulator_input import (
+    EVENT,
     PACKED_DTYPE,
     TOKEN,
     Items,
@@ -202,13 +203,14 @@ class NSoCEmulator:
         self._times = times
         self._passes = [self._on_chip(part, policies, parallel_cores) for part in parts_of(config)]
         self._cores = [core for entry in self._passes for core in entry.program.cores]
+        leaving = self._passes[0].part.exits
+        self._exits = [i for i, c in enumerate(self._cores) if c.config.core in leaving]
         self._arrays = [
             array
             for core in self._cores
             for name in ("state", "sums", "last_fired")
             if (array := core.record.get(name)) is not None
         ]
-        self._late: dict[tuple[int, int], Array] = {}  # events that arrive one packet later
         self._initial = self._snapshot()
         self._rng = np.random.Generator(np.random.PCG64(self.seed))
         self._barriers = sync == "barrier"
@@ -306,7 +308,7 @@ class NSoCEmulator:
         items = self._items(events, t_end, packet_ends)
         before = self._snapshot()
         try:
-            tables, spans = self._run(items)
+            tables, passes = self._run(items)
         except _emulator.OverBudgetError as error:
             self._restore(before)
             raise EmulationLimitError(
@@ -316,20 +318,11 @@ class NSoCEmulator:
         except BaseException:
             self._restore(before)
             raise
-        passes = [
-            {
-                "layers": entry.part.layers,
-                "configuration_bytes": entry.part.configuration_bytes,
-                "configuration_ps": self._writing_ps(entry.part),
-                "begin_ps": begin,
-                "end_ps": end,
-            }
-            for entry, (begin, end) in zip(self._passes, spans, strict=True)
-        ]
         finished = Finished(
             self.config,
             self.device,
             self._cores,
+            self._exits,
             self._times,
             self.engine,
             self.seed,
@@ -364,7 +357,7 @@ class NSoCEmulator:
     def _on_chip(
         self, part: Part, policies: Policies, parallel_cores: Collection[int] | None
     ) -> _Pass:
-        program = build_program(part.config, self.device, policies, self._times, part.ports)
+        program = build_program(part, self.device, policies, self._times)
         self._widen(program, parallel_cores)
         records = [core.record for core in program.cores]
         chip = _emulator.Chip(records, program.entries, program.options, program.ports)
@@ -400,15 +393,14 @@ class NSoCEmulator:
 
     def _snapshot(self) -> _Snapshot:
         chips = [(entry.chip.decimators, entry.chip.packet) for entry in self._passes]
-        return [array.copy() for array in self._arrays], chips, dict(self._late)
+        return [array.copy() for array in self._arrays], chips
 
     def _restore(self, snapshot: _Snapshot) -> None:
-        arrays, chips, late = snapshot
+        arrays, chips = snapshot
         for entry, (decimators, packet) in zip(self._passes, chips, strict=True):
             entry.chip.decimators, entry.chip.packet = decimators, packet
         for array, kept in zip(self._arrays, arrays, strict=True):
             array[...] = kept
-        self._late = dict(late)
 
     # --- the run ----------------------------------------------------------------------------------
 
@@ -421,58 +413,65 @@ class NSoCEmulator:
         )
         return factors
 
-    def _run(self, items: Items) -> tuple[dict[str, Any], list[tuple[int, int]]]:
-        """Tables of the run, and begin and end of each pass."""
-        first = self._run_pass(self._passes[0], items, self._memory_limit)
-        tables, spans = [first], [(0, int(first["makespan"]))]
-        if len(self._passes) == 1:
-            return first, spans
-        roots = [np.arange(len(items))]
+    def _run(self, items: Items) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Tables of the run, and what is to say about each pass."""
+        tables, passes, roots = [], [], []
         packets: dict[int, Packets] = {}
-        self._store(self._passes[0], items, first, packets)
-        for number, entry in enumerate(self._passes[1:], 1):
-            begin = 0
-            if self.engine == "timing":
-                begin = spans[-1][1] + self._times["t_io_out"] + self._writing_ps(entry.part)
-            arriving = {
-                port.source: self._delayed(number, port.source, packets[port.source])
-                for port in entry.part.ports
-                if port.source is not None
-            }
-            entering, root = items_of(entry.part, items, arriving, begin)
-            kept = sum(array.nbytes for arrays in packets.values() for array in arrays)
+        begin = 0
+        for entry in self._passes:
+            entering, root, kept = items, np.arange(len(items)), 0
+            if passes:
+                if self.engine == "timing":
+                    begin = passes[-1]["end_ps"] + self._times["t_io_out"]
+                    begin += self._writing_ps(entry.part)
+                entering, root = items_of(entry.part, items, packets, begin)
+                kept = sum(array.nbytes for arrays in packets.values() for array in arrays)
             if kept >= self._memory_limit:
                 raise _emulator.OverBudgetError("too many events wait for the next pass")
-            tables.append(self._run_pass(entry, entering, self._memory_limit - kept))
-            spans.append((begin, max(begin, int(tables[-1]["makespan"]))))
+            done = self._run_pass(entry, entering, self._memory_limit - kept)
+            sent = self._store(entry, entering, done, packets)
+            tables.append(done)
             roots.append(root)
-            self._store(entry, entering, tables[-1], packets)
+            passes.append(
+                {
+                    "layers": entry.part.layers,
+                    "begin_ps": begin,
+                    "end_ps": max(begin, int(done["makespan"])),
+                    "configuration_bytes": entry.part.configuration_bytes,
+                    "configuration_ps": self._writing_ps(entry.part),
+                    "events_in": int((entering.kind == EVENT).sum()),
+                    "events_stored": sent,
+                }
+            )
+        if len(passes) == 1:
+            return tables[0], passes
         stored = {core for entry in self._passes for core in entry.part.stored}
         recorded = {record.core for record in self.config.cores if record.monitor_enable}
-        hidden = [i for i, core in enumerate(self._cores) if core.config.core in stored - recorded]
+        hidden = [
+            i
+            for i, core in enumerate(self._cores)
+            if core.config.core in stored
+            and (core.config.core not in recorded or core.record["rule"] == "potentials")
+        ]
         sizes = [len(entry.program.cores) for entry in self._passes]
-        exits = frozenset(exits_of(self.config, self._cores))
-        return merged_tables(tables, sizes, roots, frozenset(hidden), exits), spans
+        return merged_tables(tables, sizes, roots, hidden, self._exits), passes
 
     @staticmethod
     def _store(
         entry: _Pass, items: Items, tables: dict[str, Any], packets: dict[int, Packets]
-    ) -> None:
+    ) -> int:
+        """Keep what later passes take; gives the number of events."""
         ends = np.flatnonzero(items.kind == TOKEN)
+        count = 0
         for i, core in enumerate(entry.program.cores):
             if core.config.core in entry.part.stored:
-                packets[core.config.core] = stored_packets(tables["spikes"], i, core, ends)
+                kept = stored_packets(tables["spikes"], i, core, ends)
+                packets[core.config.core] = kept
+                count += sum(map(len, kept))
+        return count
 
     def _writing_ps(self, part: Part) -> int:
         return part.configuration_bytes * self._times["t_config"]
-
-    def _delayed(self, number: int, source: int, packets: Packets) -> Packets:
-        """With a delay between layers, what a layer sends belongs to the packet after."""
-        if not self.config.numeric.layer_delay or not packets:
-            return packets
-        before = self._late.get((number, source), np.zeros(0, PACKED_DTYPE))
-        self._late[number, source] = packets[-1]
-        return [before, *packets[:-1]]
 
     def _run_pass(self, entry: _Pass, items: Items, budget: int) -> dict[str, Any]:
         engine: str = self.engine
@@ -528,7 +527,7 @@ _ALL_TIMES = (
 )
 
 
-_Snapshot: TypeAlias = tuple[list[Array], list[tuple[list[int], int]], dict[tuple[int, int], Array]]
+_Snapshot: TypeAlias = tuple[list[Array], list[tuple[list[int], int]]]
 
 
 def emulate(

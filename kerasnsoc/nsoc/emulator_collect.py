@@ -45,6 +45,8 @@ class Finished:
     device : DeviceSpec
     cores : list of CoreProgram
         In the order of the tables.
+    exits : list of int
+        Indices of the cores whose spikes leave the chip for good, and are recorded.
     times_ps : mapping of str to int
     engine : str
     seed : int
@@ -57,6 +59,7 @@ class Finished:
     config: NSoCConfig
     device: DeviceSpec
     cores: list[CoreProgram]
+    exits: list[int]
     times_ps: Mapping[str, int]
     engine: str
     seed: int
@@ -78,16 +81,6 @@ def potentials_of(cores: Sequence[CoreProgram]) -> dict[int, npt.NDArray[np.int1
         for core in cores
         if core.record.get("state") is not None
     }
-
-
-def exits_of(config: NSoCConfig, cores: Sequence[CoreProgram]) -> list[int]:
-    """Indices of the cores whose spikes leave the chip for good, and are recorded."""
-    leaving = {
-        record.core
-        for record in config.cores
-        if record.monitor_enable and any(d.enable and d.layer is None for d in record.destinations)
-    }
-    return [i for i, core in enumerate(cores) if core.config.core in leaving]
 
 
 def collect(
@@ -199,7 +192,7 @@ def _outputs(
     if not run.is_packet:
         return outputs
     is_read_out = False
-    for i in exits_of(run.config, run.cores):
+    for i in run.exits:
         core = run.cores[i]
         if core.record["rule"] != "potentials":
             log = tables["spikes"][tables["spikes"]["core"] == i]

@@ -8,7 +8,7 @@ second pass, and so on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,40 +16,20 @@ import numpy.typing as npt
 
 from kerasnsoc.nsoc.config import CoreConfig, DestinationConfig, GradedCoreConfig, NSoCConfig
 from kerasnsoc.nsoc.emulator_input import EVENT, PACKED_DTYPE, TOKEN, Items
-from kerasnsoc.nsoc.emulator_program import CoreProgram, Port, graded_parameters, outside_port
+from kerasnsoc.nsoc.emulator_program import (
+    CoreProgram,
+    Part,
+    Port,
+    exit_cores,
+    graded_parameters,
+    outside_port,
+)
 from kerasnsoc.nsoc.errors import ConfigValidationError, NSoCError
 from kerasnsoc.nsoc.memory import graded_bytes, spiking_bytes
 
 Array = npt.NDArray[Any]
 Packets = list[Array]
 """Events in `PACKED_DTYPE`, one array per packet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What is on the chip during one pass.
-
-    Attributes
-    ----------
-    config : NSoCConfig
-        Of the layers of this pass; what they send to later ones leaves the chip.
-    ports : tuple of Port
-        Where events enter: first from outside, then one for each layer of an earlier pass.
-    stored : frozenset of int
-        Cores whose spikes later passes take.
-    configuration_bytes : int
-        What the chip is told for this pass: weights, thresholds, potentials.
-    """
-
-    config: NSoCConfig
-    ports: tuple[Port, ...]
-    stored: frozenset[int]
-    configuration_bytes: int
-
-    @property
-    def layers(self) -> list[int]:
-        """Layers on the chip."""
-        return [record.layer_index for record in self.config.cores]
 
 
 def parts_of(config: NSoCConfig) -> list[Part]:
@@ -67,7 +47,7 @@ def parts_of(config: NSoCConfig) -> list[Part]:
         raise ConfigValidationError("the configuration uses a core twice")
     count = 1 + max(pass_of.values(), default=0)
     if count == 1:
-        return [Part(config, (outside_port(config),), frozenset(), 0)]
+        return [Part(config, (outside_port(config),), frozenset(), exit_cores(config), 0)]
     if config.numeric.mode != "packet":
         raise NSoCError(
             f"the network takes {count} passes over the chip, but in event mode no end of a packet "
@@ -100,7 +80,8 @@ def _part(config: NSoCConfig, index: int, pass_of: Mapping[int, int]) -> Part:
     )
     cores = [_cut(record, index, pass_of, record.core in stored) for record in members]
     size = sum(configuration_bytes(record) for record in members)
-    return Part(replace(config, cores=cores), tuple(ports), stored, size)
+    part = replace(config, cores=cores)
+    return Part(part, tuple(ports), stored, exit_cores(config), size)
 
 
 def _within(
@@ -188,13 +169,17 @@ def items_of(
             fields = {name: getattr(outside, name)[own] for name in names}
             add(own, t_ps=np.maximum(outside.t_ps[own], begin_ps), **fields)
         now = max(int(outside.t_ps[end]), begin_ps)
+        if part.config.numeric.layer_delay:
+            # what arrives behind the end of a packet belongs to the next one
+            add(np.array([end]), t_ps=now, kind=TOKEN)
         for number, port in enumerate(part.ports[1:], 1):
             assert port.source is not None
             events = packets[port.source][k]
             fields = {name: events[name] for name in ("x", "y", "c")}
             root = np.full(len(events), end)
             add(root, t_ps=now, payload=events["n"], kind=EVENT, port=number, **fields)
-        add(np.array([end]), t_ps=now, kind=TOKEN)
+        if not part.config.numeric.layer_delay:
+            add(np.array([end]), t_ps=now, kind=TOKEN)
     merged = {
         name: np.concatenate(columns[name]).astype(dtype) if roots else np.zeros(0, dtype)
         for name, dtype in _COLUMNS.items()
@@ -218,8 +203,8 @@ def merged_tables(
     tables: Sequence[dict[str, Any]],
     sizes: Sequence[int],
     roots: Sequence[npt.NDArray[np.int64]],
-    hidden: frozenset[int],
-    exits: frozenset[int],
+    hidden: Sequence[int],
+    exits: Sequence[int],
 ) -> dict[str, Any]:
     """The tables of all passes as those of one chip that has the cores of all.
 
@@ -231,9 +216,9 @@ def merged_tables(
         Cores of each pass.
     roots : sequence of ndarray
         As of `items_of`.
-    hidden : frozenset of int
+    hidden : sequence of int
         Indices of cores that were recorded only because a later pass takes what they send.
-    exits : frozenset of int
+    exits : sequence of int
         Indices of cores whose spikes leave the chip for good.
     """
     first = np.concatenate([[0], np.cumsum(sizes)])
@@ -254,8 +239,8 @@ def merged_tables(
                 rows["root"] = root[rows["root"]]
             moved.append(rows)
         result[name] = np.concatenate(moved)
-    result["tokens"] = result["tokens"][np.isin(result["tokens"]["core"], list(exits))]
-    spikes = result["spikes"][~np.isin(result["spikes"]["core"], list(hidden))]
-    spikes["out"][~np.isin(spikes["core"], list(exits))] = -1
+    result["tokens"] = result["tokens"][np.isin(result["tokens"]["core"], exits)]
+    spikes = result["spikes"][~np.isin(result["spikes"]["core"], hidden)]
+    spikes["out"][~np.isin(spikes["core"], exits)] = -1
     result["spikes"] = spikes
     return result

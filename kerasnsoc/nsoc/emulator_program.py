@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Literal
@@ -107,6 +107,46 @@ def outside_port(config: NSoCConfig) -> Port:
     return Port(shape, tuple(d for d in destinations if d.enable and d.layer is not None))
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is on the chip during one pass; usually the whole network.
+
+    Attributes
+    ----------
+    config : NSoCConfig
+        Of the layers of this pass; what they send to later ones leaves the chip.
+    ports : tuple of Port
+        Where events enter: first from outside, then one for each layer of an earlier pass.
+    stored : frozenset of int
+        Cores whose spikes later passes take.
+    exits : frozenset of int
+        Cores of all passes whose spikes leave the chip for good, and are recorded.
+    configuration_bytes : int
+        What the chip is told for this pass: weights, thresholds, potentials. 0 if it is the only
+        one.
+    """
+
+    config: NSoCConfig
+    ports: tuple[Port, ...]
+    stored: frozenset[int]
+    exits: frozenset[int]
+    configuration_bytes: int
+
+    @property
+    def layers(self) -> list[int]:
+        """Layers on the chip."""
+        return [record.layer_index for record in self.config.cores]
+
+
+def exit_cores(config: NSoCConfig) -> frozenset[int]:
+    """Cores whose spikes leave the chip, and are recorded."""
+    return frozenset(
+        record.core
+        for record in config.cores
+        if record.monitor_enable and any(d.enable and d.layer is None for d in record.destinations)
+    )
+
+
 @dataclass(slots=True)
 class CoreProgram:
     """One core: its record in the configuration, and what the compiled module takes.
@@ -202,19 +242,16 @@ def _picoseconds(name: str, value: float) -> int:
 
 
 def build_program(
-    config: NSoCConfig,
-    device: DeviceSpec,
-    policies: Policies,
-    times_ps: dict[str, int],
-    ports: Sequence[Port],
+    part: Part, device: DeviceSpec, policies: Policies, times_ps: dict[str, int]
 ) -> Program:
-    """Wire and convert every core of a configuration; events enter through `ports`.
+    """Wire and convert every core of a configuration, or of one pass.
 
     Raises
     ------
     ConfigValidationError
         If a destination is not configured, the graph has a cycle, or a shape does not fit.
     """
+    config = part.config
     _check(config)
     numeric = config.numeric
     is_packet = numeric.mode == "packet"
@@ -233,7 +270,7 @@ def build_program(
         return [target, edges[target] - 1, pool.y, pool.x, destination.feature_shift, *size]
 
     entries, entry_ports = [], []
-    for number, port in enumerate(ports):
+    for number, port in enumerate(part.ports):
         unknown = [d.layer for d in port.destinations if d.layer not in index]
         if unknown:
             raise ConfigValidationError(
@@ -277,6 +314,7 @@ def build_program(
             "slots": np.array(slots[i], np.int32).reshape(-1, 7),
             "is_entry": i in receivers,
             "is_monitored": record.monitor_enable,
+            "is_stored": record.core in part.stored,
             "node": node,
             "lanes": lanes,
             "drops_when_full": balances or policies.queue_policy == "drop",
@@ -287,7 +325,7 @@ def build_program(
     noc = device.noc
     port_node = noc.port[1] * noc.width + noc.port[0]
     readout = [i for i, core in enumerate(cores) if core.record["rule"] == "potentials"]
-    final = [i for i in readout if any(slot[0] < 0 for slot in slots[i])]
+    final = [i for i in readout if cores[i].config.core in part.exits]
     options = {
         "is_packet": int(is_packet),
         "is_mesh": int(noc.topology == "mesh"),

@@ -143,8 +143,9 @@ class EmulationResult:
     input_events, sensor_events, barriers : int
         Events that entered, those of them that passed a sensor block, and synchronizations.
     passes : list of dict
-        For each pass over the chip: its layers, begin_ps, end_ps, and the configuration_bytes and
-        configuration_ps that it takes; 0 bytes where the whole network is on the chip.
+        For each pass over the chip: layers, begin_ps, end_ps; configuration_bytes and
+        configuration_ps that it takes (0 where the whole network is on the chip); events_in, and
+        events_stored for later passes.
     merge_trace : ndarray of `MERGE_DTYPE`
         ``merge_policy="arrival"``: the order in which cores with several sources took events.
     links : ndarray of `LINK_DTYPE`

@@ -90,6 +90,7 @@ typedef struct {
     int32_t slots, edges, is_entry; /* edges: incoming; is_entry: takes events from outside */
     const kne_slot *slot;
     int32_t node, lanes, is_monitored;
+    int32_t is_logged; /* what it sends is recorded: monitored spikes, or values for a later pass */
     int32_t drops_when_full;
     int64_t capacity, time[KNE_TIMES];
     int64_t counter[KNE_COUNTERS];

@@ -257,7 +257,7 @@ static int log_departure(kne_chip *chip, int32_t index, const kne_spike *spike, 
         return 1;
     out->is_logged = 1;
     out->log = NONE;
-    if (!core->is_monitored || core->rule == KNE_POTENTIALS)
+    if (!core->is_logged)
         return 1;
     kne_log_row *row = kne_row(chip, KNE_LOG);
     if (!row)
