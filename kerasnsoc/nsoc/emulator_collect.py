@@ -25,7 +25,7 @@ from kerasnsoc.nsoc.emulator_result import (
     dense_outputs,
     latency_of,
 )
-from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning
+from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning, saturation_text
 from kerasnsoc.nsoc.errors import ConfigValidationError
 from kerasnsoc_ext import _emulator
 
@@ -282,17 +282,8 @@ def _warn(run: Finished, result: EmulationResult) -> None:
         result.warnings.append(f"cores without time to spare: {', '.join(busiest)}")
     if result.warnings:
         warnings.warn("; ".join(result.warnings), BandwidthWarning, stacklevel=4)
-    cut = [
-        f"{record['name']!r} {record['saturated']:,} times"
-        for record in result.per_core
-        if record["saturated"]
-    ]
-    if cut:
-        text = (
-            f"potentials left the 16 bits of their memory and were cut off: {', '.join(cut)}. "
-            f"Spikes differ from those of neurons without that limit; scale thresholds and weights "
-            f"down, or set min_v nearer to 0"
-        )
+    text = saturation_text({record["name"]: record["saturated"] for record in result.per_core})
+    if text:
         result.warnings.append(text)
         warnings.warn(text, SaturationWarning, stacklevel=4)
 
