@@ -146,6 +146,9 @@ def check_text(content: Sequence[dict[str, Any]]) -> str:
     """One line per device, and one per problem."""
     lines = []
     for entry in content:
+        if not get_device(entry["device"]).cores:
+            lines.append(f"{entry['device']}: energy figures only, nothing can be placed there")
+            continue
         lines.append(f"{entry['device']}: {'fits' if entry['compatible'] else 'does not fit'}")
         for problem in entry["problems"]:
             where = f"{problem['layer']}: " if problem["layer"] else ""

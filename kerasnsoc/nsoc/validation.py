@@ -231,9 +231,13 @@ def _rule_destinations(c: _Checker) -> Iterator[Problem]:
                 yield Problem(
                     "R12",
                     record.name,
-                    f"pooling {_pair(size)} (x, y) behind it; allowed are {square}each "
-                    f"{_list(limits.poolings)}. Use a stride, or pool in two steps with a layer in "
-                    "between.",
+                    f"pooling {_pair(size)} (x, y) behind it; "
+                    + (
+                        f"allowed are {square}each {_list(limits.poolings)}. Use a stride, or pool "
+                        "in two steps with a layer in between."
+                        if limits.poolings != (1,)
+                        else f"{c.device.name!r} has no pooling between cores. Use a stride."
+                    ),
                 )
         count = sum(d.layer is not None for d in enabled)
         if count > limits.fan_out:
