@@ -292,7 +292,9 @@ def energy(
 def emulate(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="An artifact, or what NSoCNetwork.save wrote."),
+        typer.Argument(
+            metavar="FILE", help="An artifact, what NSoCNetwork.save wrote, or a .keras model."
+        ),
     ],
     inputs: Annotated[
         Path,
@@ -319,16 +321,39 @@ def emulate(
     slow_clock: Annotated[
         float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
     ] = None,
+    multipass: Annotated[
+        bool, typer.Option("--multipass", help="Run in several passes if the mesh is small.")
+    ] = False,
+    queue_policy: Annotated[
+        str | None,
+        typer.Option(metavar="block|stall|drop", help="At a full queue; default as the chip says."),
+    ] = None,
+    queue_capacity: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Events that may wait at a core.")
+    ] = None,
+    device_file: DeviceFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Run events through an emulated chip."""
     import warnings
 
-    from kerasnsoc.nsoc.emulator import BandwidthWarning, NSoCEmulator
-    from kerasnsoc.nsoc.emulator_files import frames_as_input, open_network, recording_as_input
+    from kerasnsoc.nsoc.emulator import NSoCEmulator
+    from kerasnsoc.nsoc.emulator_files import (
+        frames_as_input,
+        open_network,
+        read_chip_events,
+        recording_as_input,
+    )
+    from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning
 
-    config = open_network(file, device, slow_clock)
-    recording = _read_recording(inputs)
+    own = _registered(device_file)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = open_network(file, device or own, slow_clock, multipass)
+    notes = [str(warning.message) for warning in caught]
+    recording = read_chip_events(inputs)
+    if recording is None:
+        recording = _read_recording(inputs)
     ends = None
     given: Any
     if recording is not None:
@@ -338,8 +363,16 @@ def emulate(
     else:
         given = frames_as_input(config, _read_array(inputs), period_us)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BandwidthWarning)  # shown below, with the table
-        result = NSoCEmulator(config, engine=engine).run(given, packet_ends=ends)  # type: ignore[arg-type]
+        for category in (BandwidthWarning, SaturationWarning):  # shown below, with the table
+            warnings.simplefilter("ignore", category)
+        emulator = NSoCEmulator(
+            config,
+            engine=engine,  # type: ignore[arg-type]
+            queue_policy=queue_policy,  # type: ignore[arg-type]
+            queue_capacity=queue_capacity,
+        )
+        result = emulator.run(given, packet_ends=ends)
+    result.warnings[:0] = notes
     if as_json:
         content = result.to_dict()
         if engine == "timing":
@@ -361,6 +394,13 @@ def emulate(
         for record, load in zip(result.per_core, result.utilization, strict=True)
     ]
     typer.echo(render(columns, rows, title=str(result)))
+    for number, entry in enumerate(result.passes if len(result.passes) > 1 else (), 1):
+        typer.echo(
+            f"pass {number}: layers {entry['layers'][0]} to {entry['layers'][-1]}, "
+            f"{entry['configuration_bytes']:,} bytes written in "
+            f"{entry['configuration_ps'] / 1e6:,.3f} us, {entry['events_in']:,} events in, from "
+            f"{entry['begin_ps'] / 1e6:,.3f} to {entry['end_ps'] / 1e6:,.3f} us"
+        )
     names = {
         "spike_ps": "latency of a spike",
         "first_output_ps": "first output of an event",
@@ -372,7 +412,7 @@ def emulate(
     if engine == "timing":
         typer.echo(f"energy: {result.energy.summary()}")
     for message in result.warnings:
-        typer.echo(f"warning: {message}", err=True)
+        typer.echo(f"warning: {printable(message)}", err=True)
 
 
 @app.command()
@@ -385,7 +425,7 @@ def devices(
 ) -> None:
     """List the chips, or show one."""
     from kerasnsoc.nsoc import get_device
-    from kerasnsoc.nsoc.records import encode
+    from kerasnsoc.nsoc.device_file import device_content
     from kerasnsoc.nsoc.reports import device_rows, device_text, devices_text
 
     own = _registered(device_file)
@@ -393,7 +433,7 @@ def devices(
     if name is not None:
         device = get_device(name)
         if as_json:
-            _print_json(encode(device))
+            _print_json(device_content(device))
         else:
             typer.echo(device_text(device))
         return

@@ -48,12 +48,12 @@ _PUBLIC = {
         ),
         "kerasnsoc.nsoc.network_source": ("build_core_graph",),
         "kerasnsoc.nsoc.emulator": (
-            "BandwidthWarning",
             "EmulationLimitError",
             "NSoCEmulator",
             "emulate",
         ),
         "kerasnsoc.nsoc.emulator_input": ("packets_from_frames",),
+        "kerasnsoc.nsoc.emulator_warnings": ("BandwidthWarning", "SaturationWarning"),
         "kerasnsoc.nsoc.emulator_result": ("SPIKE_DTYPE", "EmulationResult"),
         "kerasnsoc.nsoc.readout": ("extend_readout_layer",),
         "kerasnsoc.nsoc.transform": ("TransformOptions",),

@@ -270,6 +270,11 @@ ASSUMED_AKD1000_T_UPD = _ns(_CLOCK_NS, "A", "assumed: 1 clock")
 ASSUMED_AKD1000_T_SYNC = _ns(0, "A", "assumed: no barrier, packets overlap")
 ASSUMED_AKD1000_MAX_CLOCK = Quantity.exact(300e6, "Hz", "A", "assumed: highest clock of 28 nm part")
 
+ASSUMED_CONFIGURATION_TIME = _ns(10, "A", "assumed: 100 MB/s through the host interface")
+"""Per byte; no figure is public for writing a network into a mesh."""
+
+_CONFIGURATION_ENERGY = Quantity.unknown("J", "P", "no figure is public for writing a network")
+
 AKD1000_TIMING = TimingSpec(
     t_io_in=ASSUMED_AKD1000_T_IO,
     t_io_out=ASSUMED_AKD1000_T_IO,
@@ -287,6 +292,7 @@ AKD1000_TIMING = TimingSpec(
     t_upd=ASSUMED_AKD1000_T_UPD,
     t_upd_active=ASSUMED_AKD1000_T_UPD,
     t_sync=ASSUMED_AKD1000_T_SYNC,
+    t_config=ASSUMED_CONFIGURATION_TIME,
 )
 
 _AKD_E = (
@@ -302,6 +308,7 @@ AKD1000_ENERGY = EnergySpec(
     e_spike=_pj(0, "D", f"contained: {_AKD_E}"),
     e_hop_x=_pj(0, "D", f"contained: {_AKD_E}"),
     e_hop_y=_pj(0, "D", f"contained: {_AKD_E}"),
+    e_config=_CONFIGURATION_ENERGY,
     separate_static_w={
         "board floor": Quantity(
             0.91223, 0.912, 0.914, "W", "P", f"AKD-FLOOR ({_AKIDA_BOARD}): of the board"
@@ -392,6 +399,7 @@ LOIHI_TIMING = TimingSpec(
     t_sync=Quantity(
         465e-9, 113e-9, 465e-9, "s", "S", f"{_DAVIES}: 113 ns for one tile, 465 ns for 32"
     ),
+    t_config=ASSUMED_CONFIGURATION_TIME,
 )
 
 _LOIHI_STATIC = Quantity.exact(
@@ -406,6 +414,7 @@ LOIHI_ENERGY = EnergySpec(
     e_spike=_pj(1.7, "S", f"{_DAVIES}: within the tile"),
     e_hop_x=_pj(3.0, "S", _DAVIES),
     e_hop_y=_pj(4.0, "S", _DAVIES),
+    e_config=_CONFIGURATION_ENERGY,
     separate_static_w={"chip": _LOIHI_STATIC},
     note="Simulated at 0.75 V. Static power was measured at another voltage and is not added.",
 )
@@ -419,6 +428,7 @@ LOIHI_ENERGY_CALIBRATED = EnergySpec(
     e_route=_pj(111.0, "P", f"{_SANA_FE}: per message"),
     e_hop_x=_pj(3.0, "P", _SANA_FE),
     e_hop_y=_pj(4.2, "P", _SANA_FE),
+    e_config=_CONFIGURATION_ENERGY,
     note="Fitted to silicon by an architecture-level model; static power is not modelled.",
 )
 

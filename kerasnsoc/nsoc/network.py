@@ -22,6 +22,7 @@ from kerasnsoc.nsoc.discretize import (
     MinVNone,
     discretize_graph,
 )
+from kerasnsoc.nsoc.emulator_warnings import SaturationWarning, saturation_text
 from kerasnsoc.nsoc.errors import (
     ConfigValidationError,
     EnergyOnlyDeviceError,
@@ -363,7 +364,7 @@ class NSoCNetwork:
         Returns
         -------
         list of Problem
-            Rules R01 to R26, the placement, and for artifacts on the AKD1000 its published
+            Rules R01 to R27, the placement, and for artifacts on the AKD1000 its published
             constraints; empty if nothing is wrong.
 
         Raises
@@ -656,9 +657,16 @@ class NSoCNetwork:
         frames = x if x.ndim == 5 else x[None]
         if is_last:
             frames = np.moveaxis(frames, -1, -3)
+        before = dict(self._state.cut_off)
         counts = run_frames(
             self.graph, frames.astype(np.int64 if is_integer else np.float32), self._state
         )
+        cut_off = {
+            layer.name: self._state.cut_off.get(layer.index, 0) - before.get(layer.index, 0)
+            for layer in self.graph.core_layers
+        }
+        if text := saturation_text(cut_off):
+            warnings.warn(text, SaturationWarning, stacklevel=3)
         outputs = {index: self._laid_out(array, x.ndim, is_last) for index, array in counts.items()}
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 

@@ -1,4 +1,4 @@
-"""The rules R01 to R26 that a configuration must keep."""
+"""The rules R01 to R27 that a configuration must keep."""
 
 from __future__ import annotations
 
@@ -231,9 +231,13 @@ def _rule_destinations(c: _Checker) -> Iterator[Problem]:
                 yield Problem(
                     "R12",
                     record.name,
-                    f"pooling {_pair(size)} (x, y) behind it; allowed are {square}each "
-                    f"{_list(limits.poolings)}. Use a stride, or pool in two steps with a layer in "
-                    "between.",
+                    f"pooling {_pair(size)} (x, y) behind it; "
+                    + (
+                        f"allowed are {square}each {_list(limits.poolings)}. Use a stride, or pool "
+                        "in two steps with a layer in between."
+                        if limits.poolings != (1,)
+                        else f"{c.device.name!r} has no pooling between cores. Use a stride."
+                    ),
                 )
         count = sum(d.layer is not None for d in enabled)
         if count > limits.fan_out:
@@ -510,6 +514,20 @@ def _rule_blocks(c: _Checker) -> Iterator[Problem]:
         yield Problem("R23", "", message)
 
 
+def _rule_potentials(c: _Checker) -> Iterator[Problem]:
+    numeric = c.config.numeric
+    if numeric.mode == "packet" and not numeric.persistent and c.spiking:
+        yield Problem(
+            "R27",
+            "",
+            f"integrate-and-fire neurons on {c.device.name!r} forget their potentials at the end "
+            "of each packet, so that each time step counts by itself. Send a whole sample as one "
+            "packet, or use a device that keeps them ('loihi'); a config_modifier that sets "
+            "numeric.persistent emulates one.",
+            "warning",
+        )
+
+
 def _rule_readout(c: _Checker) -> Iterator[Problem]:
     readout = c.config.readout
     if readout is None or not readout.enable:
@@ -561,5 +579,6 @@ _RULES: tuple[Callable[[_Checker], Iterator[Problem]], ...] = (
     _rule_address,
     _rule_shapes,
     _rule_blocks,
+    _rule_potentials,
     _rule_readout,
 )

@@ -10,6 +10,14 @@ static int64_t clamp16(int64_t value)
     return value < KNE_LOWEST ? KNE_LOWEST : value > KNE_HIGHEST ? KNE_HIGHEST : value;
 }
 
+/* The memory of a potential has 16 bits: what does not fit is cut off, and counted. */
+static int64_t stored(kne_core *core, int64_t value)
+{
+    const int64_t kept = clamp16(value);
+    core->counter[KNE_SATURATED] += kept != value;
+    return kept;
+}
+
 /* First window position that sees `at` = position + lead, and the last one within the map. */
 static int32_t first_window(int32_t at, int32_t size, int32_t stride)
 {
@@ -48,14 +56,14 @@ static void update_row(kne_core *core, int32_t first, const int16_t *weights, in
     int16_t *state = core->state + first;
     const int32_t features = core->features, threshold = core->threshold;
     const int32_t low = core->threshold_low;
-    /* without a short cut for silent rows this loop would not be vectorized */
-    int32_t fires = 0;
+    /* without a short cut for silent rows this loop would not be vectorized; a potential above
+     * 16 bits is above the threshold too */
+    int32_t is_special = 0;
     for (int32_t f = 0; f < features; f++) {
-        int32_t v = state[f] + weights[f];
-        v = v > KNE_HIGHEST ? KNE_HIGHEST : v;
-        fires |= (v >= threshold) & (always | (weights[f] != 0));
+        const int32_t v = state[f] + weights[f];
+        is_special |= ((v >= threshold) | (v < KNE_LOWEST)) & (always | (weights[f] != 0));
     }
-    if (!fires) {
+    if (!is_special) {
         for (int32_t f = 0; f < features; f++) {
             const int32_t v = state[f] + weights[f];
             const int32_t kept = v < low ? low : v;
@@ -67,7 +75,7 @@ static void update_row(kne_core *core, int32_t first, const int16_t *weights, in
         if (!always && weights[f] == 0)
             continue;
         order++;
-        int32_t v = (int32_t)clamp16((int64_t)state[f] + weights[f]);
+        int32_t v = (int32_t)stored(core, (int64_t)state[f] + weights[f]);
         if (v >= threshold) {
             emit(core, first + f, order, 1);
             v = core->to_zero ? 0 : v - threshold;
@@ -168,7 +176,7 @@ static void fire_neurons(kne_core *core, int64_t packet)
         }
         if (core->decay)
             v -= v * core->decay / 4096; /* C divides towards 0 */
-        v = clamp16(v + core->sums[n] + core->bias[f]);
+        v = stored(core, v + core->sums[n] + core->bias[f]);
         if (v >= core->threshold) {
             int64_t spikes = v / core->threshold;
             if (spikes > core->max_spikes)
@@ -312,6 +320,8 @@ int kne_address(kne_core *core, const kne_slot *slot, int32_t neuron, int32_t *x
 int kne_enter(const kne_chip *chip, int32_t entry, int64_t root, int32_t *x, int32_t *y, int32_t *c)
 {
     const kne_slot *slot = &chip->entry[entry];
+    if (chip->entry_port[entry] != chip->roots.port[root])
+        return 0;
     *x = chip->roots.x[root] / slot->pool_x;
     *y = chip->roots.y[root] / slot->pool_y;
     *c = chip->roots.c[root] + slot->shift;

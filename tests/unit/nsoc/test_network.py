@@ -14,6 +14,7 @@ from kerasnsoc.nsoc import NSoCNetwork, raster_to_events
 from kerasnsoc.nsoc.config import CoreConfig, GradedCoreConfig, NSoCConfig
 from kerasnsoc.nsoc.core_graph import CoreGraph, Destination, DvsLayer
 from kerasnsoc.nsoc.emulator_input import packets_from_frames
+from kerasnsoc.nsoc.emulator_warnings import SaturationWarning
 from kerasnsoc.nsoc.errors import (
     ConfigValidationError,
     EnergyOnlyDeviceError,
@@ -98,6 +99,7 @@ def _sensor(dvs, frame):
     return out
 
 
+@pytest.mark.filterwarnings("ignore::kerasnsoc.nsoc.SaturationWarning")
 @given(st.integers(0, 2**16))
 def test_the_host_computes_the_definition(seed):
     graph = random_graph(seed)
@@ -110,6 +112,7 @@ def test_the_host_computes_the_definition(seed):
     assert_array_equal(counts, reference(graph, frames))
 
 
+@pytest.mark.filterwarnings("ignore::kerasnsoc.nsoc.SaturationWarning")
 @given(st.integers(0, 2**16))
 def test_the_emulated_mesh_fires_what_the_host_fires(seed):
     graph = random_graph(seed)
@@ -137,6 +140,16 @@ def test_the_emulated_mesh_fires_what_the_host_fires(seed):
     assert_array_equal(total, counts.sum(axis=0))
     for index, state in host.state_dict().items():
         assert_array_equal(chip.state_dict()[index], state)
+
+
+def test_the_host_says_where_potentials_are_cut_off():
+    layer = core_layer(in_shape=(1, 1, 1), kernel=1, features=1, threshold=30_000)
+    graph = CoreGraph((layer,), (1, 1, 1), None, (Destination(0),))
+    network = NSoCNetwork(replace(graph, layers=(replace(layer, spike_fn="single"),)))
+    with pytest.warns(SaturationWarning, match="'layer0' 1 times"):
+        network(np.full((1, 1, 1, 1), 40_000))
+    assert network.state_dict()[0].tolist() == [[[32_767 - 30_000]]]
+    network(np.full((1, 1, 1, 1), 40))  # no further warning
 
 
 def test_long_sequences_are_cut_without_a_trace(monkeypatch):
@@ -345,7 +358,8 @@ def test_multipass_reaches_the_configuration():
     assert neural_processors(network, "akd1000") == [47, 47]
     with pytest.raises(MappingError, match="at least 94 neural processors"):
         network.make_config(device="akd1000")
-    config = network.make_config(device="akd1000", allow_multipass=True)
+    with pytest.warns(UserWarning, match="R27 .* forget their potentials"):
+        config = network.make_config(device="akd1000", allow_multipass=True)
     assert [record.pass_index for record in config.cores] == [0, 1]
     assert network.memory_summary(per_core=True)["neural_processors"][1][0] == 0
 
