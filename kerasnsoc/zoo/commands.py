@@ -35,6 +35,9 @@ _MODELS: dict[str, tuple[str, ...]] = {
 _ALIASES = {"mobilenet_imagenet_edge": "mobilenet_edge_imagenet"}
 _WITHOUT_BITS = ("convtiny_cwru", "mobilenet_edge_imagenet")
 _WITHOUT_INPUT_BITS = ("convtiny_dvs_gesture", "convtiny_dvs_handy", "pointnet_plus_modelnet40")
+_HEAD = "1conv"
+"""First layer of a detector behind its body."""
+
 _SIZES = (32, 64, 96, 128, 160, 192, 224)
 
 
@@ -46,6 +49,7 @@ class Action(StrEnum):
     TUNE = "tune"
     EVAL = "eval"
     RESCALE = "rescale"
+    EXTRACT = "extract"
 
 
 zoo = typer.Typer(help="Trained networks: list, fetch, verify.", no_args_is_help=True)
@@ -125,7 +129,7 @@ def train(
         str,
         typer.Argument(
             metavar="NAME",
-            help="cifar10, cwru, dvs, imagenet (rescale only), kws, kws-edge, mnist, modelnet40, "
+            help="cifar10, cifar10-small, cwru, dvs, imagenet, kws, kws-edge, mnist, modelnet40, "
             "utk_face or yolo.",
         ),
     ],
@@ -133,11 +137,18 @@ def train(
         Action,
         typer.Argument(
             help="run: the whole recipe; train, tune, eval: one model file; rescale: the same "
-            "weights for another size of images."
+            "weights for another size of images; extract: samples of imagenet, or the body of yolo."
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="run: folder of the run.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "--out_dir",
+            "-o",
+            metavar="DIR",
+            help="run: folder of the run; imagenet extract: folder of the samples.",
+        ),
     ] = None,
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="All but run: a .keras file.")
@@ -147,11 +158,22 @@ def train(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", "-d", help="Default: in the folder datasets of KERASNSOC_HOME."),
+        typer.Option(
+            "--data",
+            "--data_dir",
+            "-d",
+            help="Default: in the folder datasets of KERASNSOC_HOME.",
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", "-e", min=1, help="run: at most so many in a step.")
     ] = None,
+    initial_epoch: Annotated[
+        int,
+        typer.Option(
+            "--initial_epoch", "-ie", min=0, help="imagenet train, tune: epochs done before."
+        ),
+    ] = 0,
     batch_size: Annotated[int | None, typer.Option("--batch_size", "-b", min=1)] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning_rate", "-lr")] = None,
     freeze_before: Annotated[
@@ -183,7 +205,14 @@ def train(
         typer.Option("--nms_threshold", "-nms", min=0, max=1, help="yolo: default 0.5."),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option("--image_size", "-i", min=1, help="rescale: the new size.")
+        int | None,
+        typer.Option(
+            "--image_size", "-i", min=1, help="rescale: the new size; imagenet extract: 224."
+        ),
+    ] = None,
+    num_samples: Annotated[
+        int | None,
+        typer.Option("--num_samples", "-ns", min=1, help="imagenet extract: default 1024."),
     ] = None,
     runtime: Annotated[
         bool, typer.Option("--runtime", "-rt", "-ak", help="eval: run on integers.")
@@ -195,17 +224,39 @@ def train(
     _quiet()
     from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
 
-    if (name == "imagenet") != (action is Action.RESCALE):
-        raise typer.BadParameter("rescale is for imagenet, and imagenet has no other action")
+    is_imagenet = name == "imagenet"
     if action is Action.RESCALE:
+        if not is_imagenet:
+            raise typer.BadParameter("rescale is for imagenet")
         if model is None or image_size is None:
             raise typer.BadParameter("rescale needs --model FILE and --image_size N")
         _rescale(model, image_size, model if savemodel is None else savemodel)
         return
-    if image_size is not None:
-        raise typer.BadParameter("--image_size is for rescale")
+    samples = is_imagenet and action is Action.EXTRACT
+    if (image_size, num_samples) != (None, None) and not samples:
+        raise typer.BadParameter(
+            "--image_size is for rescale and extract of imagenet, --num_samples for extract"
+        )
     if name not in TASKS:
         raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+    if action is Action.EXTRACT:
+        if samples:
+            if output is None:
+                raise typer.BadParameter("extract of imagenet needs --out_dir DIR")
+            _extract_samples(data, output, image_size or 224, num_samples or 1024, batch_size)
+        elif name == "yolo":
+            if model is None or savemodel is None:
+                raise typer.BadParameter("extract of yolo needs --model FILE and --savemodel FILE")
+            _extract_body(model, savemodel)
+        else:
+            raise typer.BadParameter("extract is for imagenet and yolo")
+        return
+    if initial_epoch and not (is_imagenet and action in (Action.TRAIN, Action.TUNE)):
+        raise typer.BadParameter("--initial_epoch is for train and tune of imagenet")
+    if is_imagenet and action is Action.RUN:
+        raise typer.BadParameter(
+            "imagenet has no run: use create, train, quantize and tune (docs/zoo.md)"
+        )
     if action is Action.RUN and output is None:
         raise typer.BadParameter("run needs --output DIR")
     if action is not Action.RUN and model is None:
@@ -249,7 +300,8 @@ def train(
         assert model is not None
         if action is Action.EVAL:
             result = evaluate_file(task, loaded, model, on_runtime=runtime)
-            echo(f"{result['metric']} {result['value']:.4f} on {result['runs_on']}")
+            more = f", top 5 {result['top_5']:.4f}" if "top_5" in result else ""
+            echo(f"{result['metric']} {result['value']:.4f}{more} on {result['runs_on']}")
         else:
             assert epochs is not None
             result = train_file(
@@ -261,6 +313,7 @@ def train(
                 epochs=epochs,
                 batch=batch_size,
                 rate=learning_rate,
+                first_epoch=initial_epoch,
                 freeze_before=freeze_before,
                 teacher=teacher,
                 last_bits=last_bits,
@@ -451,6 +504,34 @@ def _rescale(model: Path, image_size: int, save: Path) -> None:
     rescaled = rescale_model(load_quantized_model(model, compile=False), image_size)
     rescaled.save(save)
     typer.echo(f"{rescaled.name}: input {rescaled.input_shape[1:]}, saved as {save}")
+
+
+def _extract_samples(
+    data: Path | None, folder: Path, side: int, count: int, batch: int | None
+) -> None:
+    from kerasnsoc.zoo.recipes.records import extract_samples, load_records
+
+    records = load_records(data, 0).records
+    assert records is not None
+    path = folder / f"imagenet_{side}.npz"
+    found = extract_samples(records, path, side, count, 64 if batch is None else batch)
+    typer.echo(f"{found} samples of {side} x {side} pixels, saved as {path}")
+
+
+def _extract_body(model: Path, save: Path) -> None:
+    import keras
+
+    from kerasnsoc.quantization import load_quantized_model
+
+    detector = load_quantized_model(model, compile=False)
+    names = [layer.name for layer in detector.layers]
+    if _HEAD not in names:
+        raise ValueError(
+            f"model {detector.name!r} has no layer {_HEAD!r}, where the head of `yolo_base` begins"
+        )
+    end = detector.layers[names.index(_HEAD) - 1]
+    keras.Model(detector.input, end.output, name=f"{detector.name}_body").save(save)
+    typer.echo(f"the layers up to {end.name!r}, saved as {save}")
 
 
 def _quiet() -> None:

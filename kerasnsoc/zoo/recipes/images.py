@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ CIFAR_CLASSES = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 CIFAR_WIDTH = 0.7
-"""Width of the shipped CIFAR-10 network, whose artifact stays below 1 MB."""
+"""Width of the CIFAR-10 network for an accelerator, whose artifact stays below 1 MB."""
+
+CIFAR_SMALL_WIDTH = 0.25
+"""Of the one that is trained on two processor cores."""
 
 _CWRU_TRAIN = 3600
 _CWRU_SEED = 42
@@ -103,6 +107,11 @@ def flip_shift_cut(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray
     blank = np.logical_and(in_rows[:, :, None], in_columns[:, None, :])
     moved[blank] = x.mean(axis=(0, 1, 2)).astype(x.dtype)
     return moved
+
+
+def load_cifar10_small(path: Path | None, seed: int) -> Data:
+    """The same, mirrored only: a small network, trained for a short time, needs no more."""
+    return replace(load_cifar10(path, seed), augment=_mirror)
 
 
 def load_utk_face(path: Path | None, seed: int) -> Data:
@@ -192,6 +201,12 @@ def _cifar() -> Any:
     return ds_cnn_cifar10(alpha=CIFAR_WIDTH)
 
 
+def _small_cifar() -> Any:
+    from kerasnsoc.zoo.ds_cnn import ds_cnn_cifar10
+
+    return ds_cnn_cifar10(alpha=CIFAR_SMALL_WIDTH)
+
+
 def _face() -> Any:
     from kerasnsoc.zoo.vgg import vgg_utk_face
 
@@ -225,7 +240,7 @@ MNIST = Task(
 
 CIFAR10 = Task(
     name="cifar10",
-    key="ds_cnn_cifar10",
+    key=f"ds_cnn_cifar10/{CIFAR_WIDTH}",
     helper="ds_cnn_cifar10_pretrained",
     load=load_cifar10,
     build=_cifar,
@@ -235,6 +250,15 @@ CIFAR10 = Task(
     train=Schedule("cosine", 1e-3),
     tune=Schedule("cosine", 1e-3),
     data_license="none stated (CIFAR-10, A. Krizhevsky)",
+)
+
+CIFAR10_SMALL = replace(
+    CIFAR10,
+    name="cifar10-small",
+    key=f"ds_cnn_cifar10/{CIFAR_SMALL_WIDTH}",
+    load=load_cifar10_small,
+    build=_small_cifar,
+    steps=(Step(16, 3e-3, crop=24), Step(4, 1e-3, (8, 4, 4))),
 )
 
 UTK_FACE = Task(

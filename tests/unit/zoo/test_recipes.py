@@ -275,6 +275,9 @@ def test_every_recipe_builds_what_it_names(name):
     found = get_task(name)
     model = found.build()
     assert isinstance(model, keras.Model)
+    if not found.steps:
+        assert name == "imagenet"
+        return
     names = {layer.name for layer in model.layers}
     assert all(step.last is None or step.last[0] in names for step in found.steps)
     assert found.steps[0].bits is None
