@@ -55,6 +55,16 @@ class Action(StrEnum):
 zoo = typer.Typer(help="Trained networks: list, fetch, verify.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+DataPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", "--data_dir", "-d", help="Default: in the folder datasets of KERASNSOC_HOME."
+    ),
+]
+SavePath = Annotated[
+    Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
+]
+Seed = Annotated[int, typer.Option(min=0)]
 
 
 def register(app: typer.Typer) -> None:
@@ -153,18 +163,8 @@ def train(
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="All but run: a .keras file.")
     ] = None,
-    savemodel: Annotated[
-        Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            "--data_dir",
-            "-d",
-            help="Default: in the folder datasets of KERASNSOC_HOME.",
-        ),
-    ] = None,
+    savemodel: SavePath = None,
+    data: DataPath = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", "-e", min=1, help="run: at most so many in a step.")
     ] = None,
@@ -217,12 +217,12 @@ def train(
     runtime: Annotated[
         bool, typer.Option("--runtime", "-rt", "-ak", help="eval: run on integers.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
     """Train a network by its recipe; what was interrupted goes on when called again."""
     _quiet()
-    from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
+    from kerasnsoc.zoo.recipes.catalog import get_task
 
     is_imagenet = name == "imagenet"
     if action is Action.RESCALE:
@@ -237,8 +237,7 @@ def train(
         raise typer.BadParameter(
             "--image_size is for rescale and extract of imagenet, --num_samples for extract"
         )
-    if name not in TASKS:
-        raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+    _check_recipe(name)
     if action is Action.EXTRACT:
         if samples:
             if output is None:
@@ -263,9 +262,7 @@ def train(
         raise typer.BadParameter(f"{action.value} needs --model FILE")
     if action in (Action.TRAIN, Action.TUNE) and epochs is None:
         raise typer.BadParameter(f"{action.value} needs --epochs N")
-    for path in (data, model, teacher, anchors):
-        if path is not None and not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
+    _check_paths(data, model, teacher, anchors)
     task = get_task(name)
     has_choices = any(value is not None for value in (anchors, objects, overlaps))
     if has_choices and (task.kind != "boxes" or action is Action.RUN):
@@ -327,28 +324,20 @@ def train(
 def prune(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, as for train.")],
     model: Annotated[Path, typer.Option("--model", "-m", help="A .keras file.")],
-    savemodel: Annotated[
-        Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", "-d", help="Default: in the folder datasets of KERASNSOC_HOME."),
-    ] = None,
+    savemodel: SavePath = None,
+    data: DataPath = None,
     loss: Annotated[
         float, typer.Option("--loss", min=0, help="What the metric may lose at most.")
     ] = 0.01,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
     """Delete filters with small weights, as long as the metric hardly suffers."""
     _quiet()
-    from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
+    from kerasnsoc.zoo.recipes.catalog import get_task
 
-    if name not in TASKS:
-        raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
-    for path in (data, model):
-        if path is not None and not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
+    _check_recipe(name)
+    _check_paths(data, model)
     from kerasnsoc.zoo.recipes.singles import prune_file
 
     task = get_task(name)
@@ -495,6 +484,19 @@ def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) 
 
         load_partial_weights(model, load_quantized_model(given["base_weights"], compile=False))
     return model
+
+
+def _check_recipe(name: str) -> None:
+    from kerasnsoc.zoo.recipes.catalog import TASKS
+
+    if name not in TASKS:
+        raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+
+
+def _check_paths(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
 
 
 def _rescale(model: Path, image_size: int, save: Path) -> None:

@@ -60,7 +60,7 @@ def yolo_base(
     _common.check_positive("classes", classes)
     _common.check_positive("nb_box", nb_box)
     _common.check_positive("head_filters", head_filters)
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     shape = _common.check_shape(input_shape)
     if None in shape:
         raise ValueError(
@@ -93,9 +93,4 @@ def yolo_base(
         bias_initializer=keras.initializers.RandomNormal(stddev=deviation),
         name="detection_layer",
     )
-    return _common.quantized(
-        keras.Model(body.input, x, name="yolo_base"),
-        weight_quantization,
-        activ_quantization,
-        input_weight_quantization,
-    )
+    return _common.quantized(keras.Model(body.input, x, name="yolo_base"), bits)

@@ -258,7 +258,7 @@ CIFAR10_SMALL = replace(
     key=f"ds_cnn_cifar10/{CIFAR_SMALL_WIDTH}",
     load=load_cifar10_small,
     build=_small_cifar,
-    steps=(Step(16, 3e-3, crop=24), Step(4, 1e-3, (8, 4, 4))),
+    steps=(Step(16, 3e-3, crop=24), Step(5, 1e-3, (8, 4, 4), crop=24)),
 )
 
 UTK_FACE = Task(
