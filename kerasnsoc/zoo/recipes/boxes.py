@@ -112,8 +112,8 @@ YOLO = Task(
     steps=(Step(30, 1e-3), Step(10, 5e-4, (8, 4, 4))),
     batch=16,  # many steps: boxes are learned slowly
     scaling=(128.0, 128),
-    train=Schedule("constant", 1e-4),
-    tune=Schedule("constant", 1e-5),
+    train=Schedule("constant", 1e-4, batch=128),
+    tune=Schedule("constant", 1e-5, batch=128),
     data_license="generated",
     kind="boxes",
 )

@@ -15,6 +15,7 @@ from kerasnsoc.training.distiller import Distiller, KLDistillationLoss
 from kerasnsoc.training.schedules import CyclicLR, constant_then_exponential
 from kerasnsoc.zoo.imagenet.rescaling import rescale_model
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Task
+from kerasnsoc.zoo.recipes.variations import random_squares
 
 if TYPE_CHECKING:
     from kerasnsoc.runtime import Model
@@ -78,14 +79,6 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         self._epoch += 1
         self._shuffle()
-
-
-def random_squares(x: npt.NDArray[Any], side: int, rng: np.random.Generator) -> npt.NDArray[Any]:
-    """A square part of each image, shape (n, side, side, channels)."""
-    n, height, width, _ = x.shape
-    rows = rng.integers(height - side, size=n, endpoint=True)[:, None] + np.arange(side)
-    columns = rng.integers(width - side, size=n, endpoint=True)[:, None] + np.arange(side)
-    return x[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def reals(x: npt.NDArray[Any], scaling: tuple[float, float]) -> npt.NDArray[np.float32]:

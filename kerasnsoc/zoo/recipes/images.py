@@ -15,6 +15,7 @@ import numpy.typing as npt
 from kerasnsoc._extras import require
 from kerasnsoc.zoo import _home
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
+from kerasnsoc.zoo.recipes.variations import flip_shift_cut, mirror
 
 CIFAR_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -88,30 +89,9 @@ def load_cifar10(path: Path | None, seed: int) -> Data:
     )
 
 
-def flip_shift_cut(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    """Mirror half of the images, move each by up to 4 pixels and blank a square of 8 pixels.
-
-    The border is filled by reflection, the square with the mean of the batch.
-    """
-    n, height, width, _ = x.shape
-    mirrored = np.less(rng.random(n), 0.5)
-    x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
-    padded = np.pad(x, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
-    top, left = rng.integers(0, 9, (2, n))
-    rows = top[:, None] + np.arange(height)
-    columns = left[:, None] + np.arange(width)
-    moved = padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    y0, x0 = rng.integers(-4, height - 3, n), rng.integers(-4, width - 3, n)
-    in_rows = np.abs(np.arange(height) - y0[:, None] - 3.5) < 4
-    in_columns = np.abs(np.arange(width) - x0[:, None] - 3.5) < 4
-    blank = np.logical_and(in_rows[:, :, None], in_columns[:, None, :])
-    moved[blank] = x.mean(axis=(0, 1, 2)).astype(x.dtype)
-    return moved
-
-
 def load_cifar10_small(path: Path | None, seed: int) -> Data:
     """The same, mirrored only: a small network, trained for a short time, needs no more."""
-    return replace(load_cifar10(path, seed), augment=_mirror)
+    return replace(load_cifar10(path, seed), augment=mirror)
 
 
 def load_utk_face(path: Path | None, seed: int) -> Data:
@@ -128,12 +108,8 @@ def load_utk_face(path: Path | None, seed: int) -> Data:
         ("age",),
         "UTKFace",
         "the folder test",
-        augment=_mirror,
+        augment=mirror,
     )
-
-
-def _mirror(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    return np.where((rng.random(len(x)) < 0.5)[:, None, None, None], x[:, :, ::-1], x)
 
 
 def load_cwru(path: Path | None, seed: int) -> Data:
@@ -233,8 +209,8 @@ MNIST = Task(
     ),
     batch=128,
     scaling=(255.0, 0),
-    train=Schedule("constant", 1e-4),
-    tune=Schedule("constant", 5e-5),
+    train=Schedule("constant", 1e-4, batch=32),
+    tune=Schedule("constant", 5e-5, batch=32),
     data_license="CC BY-SA 3.0 (MNIST, Y. LeCun and C. Cortes)",
 )
 

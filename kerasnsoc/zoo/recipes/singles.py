@@ -109,7 +109,7 @@ def train_file(
     schedule = task.train if action == "train" else task.tune
     if rate is not None:
         schedule = replace(schedule, rate=rate, low=min(schedule.low, rate))
-    batch = task.batch if batch is None else batch
+    batch = batch or schedule.batch or task.batch
     plan = {
         "task": task.name,
         "action": action,

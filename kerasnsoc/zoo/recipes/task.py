@@ -69,6 +69,8 @@ class Schedule:
         Of the triangles, see `CyclicLR`.
     momentum : float
         0 takes Adam, otherwise gradient descent with this momentum.
+    batch : int, optional
+        Default: that of the task.
     """
 
     kind: Literal["constant", "cosine", "cyclic", "exponential"]
@@ -77,6 +79,7 @@ class Schedule:
     epochs: int = 0
     mode: str = "triangular"
     momentum: float = 0.0
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Task:
     steps : tuple of Step
         Of a run; without any there are single trainings only.
     batch : int
+        Of a run.
     scaling : (float, int)
         ``(a, b)``: integers are ``a * x + b`` of the network's real input.
     train, tune : Schedule
