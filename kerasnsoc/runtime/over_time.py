@@ -70,7 +70,7 @@ class States:
     def copy(self) -> States:
         """The same, in memory of its own."""
         carried = [None if c is None else c.copy() for c in self.carried]
-        return States(self.samples, carried, list(self.settled))
+        return States(self.samples, carried, self.owed_ls.copy(), self.quiet_ls.copy())
 
     def part(self, samples: slice) -> States:
         """Some of the samples, sharing memory."""
