@@ -526,6 +526,8 @@ class NSoCNetwork:
         monitor_layers: Monitors = None,
         config_modifier: ConfigModifier | None = None,
         slow_clk_frequency: float | None = None,
+        *,
+        allow_multipass: bool = False,
         **emulator_options: Any,
     ) -> NSoCNetwork:
         """Choose where `forward` runs: on the host, or on an emulated chip.
@@ -534,7 +536,7 @@ class NSoCNetwork:
         ----------
         device : str
             ``"cpu"``, ``"gpu"``, ``"cuda:0"``, … (all run on the host's processor), or a chip.
-        chip_layers_ordering, monitor_layers, config_modifier, slow_clk_frequency
+        chip_layers_ordering, monitor_layers, config_modifier, slow_clk_frequency, allow_multipass
             As of `make_config`; ignored on a host.
         **emulator_options
             As of `kerasnsoc.nsoc.NSoCEmulator`.
@@ -562,6 +564,7 @@ class NSoCNetwork:
             monitor_layers,
             config_modifier,
             slow_clk_frequency=slow_clk_frequency,
+            allow_multipass=allow_multipass,
         )
         self._emulator_options = dict(emulator_options)
         self._new_emulator()
@@ -640,6 +643,11 @@ class NSoCNetwork:
             raise ValueError(
                 f"data_format is {data_format!r}, but it must be 'channels_last' or "
                 "'channels_first'"
+            )
+        if x.dtype.names is not None:
+            raise ValueError(
+                "x holds events, but a host runs frames of spike counts; "
+                "kerasnsoc.nsoc.events_to_raster makes them, or call to('speck2f') first"
             )
         is_last = data_format == "channels_last"
         channels, height, width = self.input_shape
