@@ -47,7 +47,7 @@ from kerasnsoc.nsoc.monitors import Monitors, set_monitors
 from kerasnsoc.nsoc.network_file import NetworkFileError, read_network, write_network
 from kerasnsoc.nsoc.network_source import artifact_of, build_core_graph
 from kerasnsoc.nsoc.network_table import network_table
-from kerasnsoc.nsoc.transform import RescalingFunction, TransformOptions
+from kerasnsoc.nsoc.transform_options import RescalingFunction, TransformOptions
 
 Array = npt.NDArray[Any]
 Ordering = Literal["auto"] | Sequence[int] | Mapping[int, int]
