@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kerasnsoc._quantities import Grade, Quantity
 from kerasnsoc.nsoc.devices import (
@@ -469,12 +470,15 @@ ASSUMED_LOIHI2_E_SPIKE = _pj(1.7, "A", _AS_LOIHI)
 ASSUMED_LOIHI2_E_HOP_X = _pj(3.0, "A", _AS_LOIHI)
 ASSUMED_LOIHI2_E_HOP_Y = _pj(4.0, "A", _AS_LOIHI)
 
-_LOIHI2_DEVICE = DeviceSpec(
+
+def _energy_only(**fields: Any) -> DeviceSpec:
+    """A device whose figures are known but not its cores: nothing can be placed there."""
+    return DeviceSpec(cores=(), limits=None, mode="packet", **fields)
+
+
+_LOIHI2_DEVICE = _energy_only(
     name="loihi2",
     family="loihi",
-    cores=(),
-    limits=None,
-    mode="packet",
     energy=EnergySpec(
         e_syn=ASSUMED_LOIHI2_E_SYN,
         e_event=ASSUMED_LOIHI2_E_EVENT,
@@ -497,12 +501,9 @@ _LOIHI2_DEVICE = DeviceSpec(
     note="Its brief says synapses 5, neurons 2 and spikes 10 times as fast as on Loihi.",
 )
 
-_TRUENORTH = DeviceSpec(
+_TRUENORTH = _energy_only(
     name="truenorth",
     family="truenorth",
-    cores=(),
-    limits=None,
-    mode="packet",
     energy=EnergySpec(
         e_syn=_pj(
             26,
@@ -527,12 +528,9 @@ _TRUENORTH = DeviceSpec(
     },
 )
 
-_SPINNAKER = DeviceSpec(
+_SPINNAKER = _energy_only(
     name="spinnaker",
     family="spinnaker",
-    cores=(),
-    limits=None,
-    mode="packet",
     energy=EnergySpec(
         e_syn=_pj(13_300, "P", f"{_HOEPPNER}; lower bound 45 pJ: {_SURVEY}", 45, 13_300),
         e_upd=_pj(26_000, "P", _HOEPPNER),
@@ -543,12 +541,9 @@ _SPINNAKER = DeviceSpec(
     facts={"cores_per_chip": Quantity.exact(18, "1", "P", f"{_HOEPPNER}: ARM968")},
 )
 
-_SPINNAKER2 = DeviceSpec(
+_SPINNAKER2 = _energy_only(
     name="spinnaker2",
     family="spinnaker",
-    cores=(),
-    limits=None,
-    mode="packet",
     energy=EnergySpec(
         e_syn=_pj(450, "P", f"{_HOEPPNER}; lower bound 10 pJ: {_SURVEY}", 10, 450),
         e_upd=_pj(2_190, "P", _HOEPPNER),

@@ -24,7 +24,6 @@ from kerasnsoc.nsoc.emulator_input import (
 )
 from kerasnsoc.nsoc.emulator_passes import (
     Packets,
-    Part,
     items_of,
     merged_tables,
     parts_of,
@@ -32,6 +31,7 @@ from kerasnsoc.nsoc.emulator_passes import (
 )
 from kerasnsoc.nsoc.emulator_program import (
     ASSUMED_QUEUE_CAPACITY,
+    Part,
     Policies,
     Program,
     build_program,
@@ -415,7 +415,8 @@ class NSoCEmulator:
 
     def _run(self, items: Items) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Tables of the run, and what is to say about each pass."""
-        tables, passes, roots = [], [], []
+        tables, roots = [], []
+        passes: list[dict[str, Any]] = []
         packets: dict[int, Packets] = {}
         begin = 0
         for entry in self._passes:

@@ -42,7 +42,7 @@ def parts_of(config: NSoCConfig) -> list[Part]:
     NSoCError
         If there are several passes and the chip knows no packets.
     """
-    pass_of = {record.core: record.pass_index for record in config.cores}
+    pass_of: dict[int | None, int] = {record.core: record.pass_index for record in config.cores}
     if len(pass_of) != len(config.cores):
         raise ConfigValidationError("the configuration uses a core twice")
     count = 1 + max(pass_of.values(), default=0)
@@ -63,7 +63,7 @@ def parts_of(config: NSoCConfig) -> list[Part]:
     return [_part(config, index, pass_of) for index in range(count)]
 
 
-def _part(config: NSoCConfig, index: int, pass_of: Mapping[int, int]) -> Part:
+def _part(config: NSoCConfig, index: int, pass_of: Mapping[int | None, int]) -> Part:
     members = [record for record in config.cores if record.pass_index == index]
     if not members:
         raise ConfigValidationError(f"no layer is in pass {index} of {1 + max(pass_of.values())}")
@@ -85,7 +85,7 @@ def _part(config: NSoCConfig, index: int, pass_of: Mapping[int, int]) -> Part:
 
 
 def _within(
-    destinations: Sequence[DestinationConfig], index: int, pass_of: Mapping[int, int]
+    destinations: Sequence[DestinationConfig], index: int, pass_of: Mapping[int | None, int]
 ) -> tuple[DestinationConfig, ...]:
     return tuple(d for d in destinations if d.enable and pass_of.get(d.layer, -1) == index)
 
@@ -93,7 +93,7 @@ def _within(
 def _cut(
     record: CoreConfig | GradedCoreConfig,
     index: int,
-    pass_of: Mapping[int, int],
+    pass_of: Mapping[int | None, int],
     is_stored: bool,
 ) -> CoreConfig | GradedCoreConfig:
     """The record with its ways to later passes leading out of the chip."""
@@ -180,7 +180,7 @@ def items_of(
             add(root, t_ps=now, payload=events["n"], kind=EVENT, port=number, **fields)
         if not part.config.numeric.layer_delay:
             add(np.array([end]), t_ps=now, kind=TOKEN)
-    merged = {
+    merged: dict[str, Any] = {
         name: np.concatenate(columns[name]).astype(dtype) if roots else np.zeros(0, dtype)
         for name, dtype in _COLUMNS.items()
     }

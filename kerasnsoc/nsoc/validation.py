@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from kerasnsoc.nsoc.errors import Problem
 from kerasnsoc.nsoc.memory import Words, bias_words, clog2, kernel_words, neuron_words
 
 AnyCore = CoreConfig | GradedCoreConfig
+Core = TypeVar("Core", CoreConfig, AnyCore)
 
 
 def validate(config: NSoCConfig, device: DeviceSpec) -> list[Problem]:
@@ -69,6 +70,13 @@ class _Checker:
         spec = self.spec_of(record)
         return self.device.limits if spec is None else self.device.limits_of(spec)
 
+    def limited(self, records: Iterable[Core]) -> Iterator[tuple[Core, CoreLimits]]:
+        """Those records whose limits are known, with these."""
+        for record in records:
+            limits = self.limits(record)
+            if limits is not None:
+                yield record, limits
+
     def spec_of(self, record: AnyCore) -> CoreSpec | None:
         return None if self.device.is_mesh else self.cores.get(record.core)
 
@@ -107,10 +115,7 @@ def _rule_kernel(c: _Checker) -> Iterator[Problem]:
 
 
 def _rule_stride_padding(c: _Checker) -> Iterator[Problem]:
-    for record in c.spiking:
-        limits = c.limits(record)
-        if limits is None:
-            continue
+    for record, limits in c.limited(c.spiking):
         for code, what, value, allowed in (
             ("R03", "stride", record.dimensions.stride, limits.strides),
             ("R04", "padding", record.dimensions.padding, limits.paddings),
@@ -130,10 +135,7 @@ def _list(numbers: Sequence[int]) -> str:
 
 
 def _rule_maps(c: _Checker) -> Iterator[Problem]:
-    for record in c.config.cores:
-        limits = c.limits(record)
-        if limits is None:
-            continue
+    for record, limits in c.limited(c.config.cores):
         features, height, width = _neuron_shape(record)
         channels, in_height, in_width = record.in_shape
         if not 1 <= min(in_height, in_width) <= max(in_height, in_width) <= limits.max_in_xy:
@@ -161,10 +163,7 @@ def _rule_maps(c: _Checker) -> Iterator[Problem]:
 
 
 def _rule_numbers(c: _Checker) -> Iterator[Problem]:
-    for record in c.spiking:
-        limits = c.limits(record)
-        if limits is None:
-            continue
+    for record, limits in c.limited(c.spiking):
         for code, what, array, bits in (
             ("R08", "weights", record.weights, limits.weight_bits),
             ("R09", "biases", record.biases, limits.bias_bits),
@@ -218,10 +217,7 @@ def _first_outside(array: npt.NDArray[Any], bits: int) -> tuple[int, ...] | None
 
 
 def _rule_destinations(c: _Checker) -> Iterator[Problem]:
-    for record in c.config.cores:
-        limits = c.limits(record)
-        if limits is None:
-            continue
+    for record, limits in c.limited(c.config.cores):
         enabled = [d for d in record.destinations if d.enable]
         for d in enabled:
             size = d.pooling
@@ -443,10 +439,9 @@ def _rule_dvs(c: _Checker) -> Iterator[Problem]:
 
 
 def _rule_address(c: _Checker) -> Iterator[Problem]:
-    for record in c.config.cores:
-        limits = c.limits(record)
+    for record, limits in c.limited(c.config.cores):
         shape = _neuron_shape(record)
-        if limits is None or min(shape) < 1:
+        if min(shape) < 1:
             continue
         bits = sum(clog2(n) for n in shape)
         if bits > limits.address_bits:

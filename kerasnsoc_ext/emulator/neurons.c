@@ -31,6 +31,25 @@ static int32_t last_window(int32_t at, int32_t stride, int32_t length)
     return last < length ? last : length - 1;
 }
 
+/* The windows of a core that see an event. */
+typedef struct { int32_t at_y, at_x, from_y, to_y, from_x, to_x; } reach;
+
+static reach reach_of(const kne_core *core, int32_t x, int32_t y, int32_t c)
+{
+    KNE_CHECK(x >= 0 && x < core->in_width && y >= 0 && y < core->in_height);
+    KNE_CHECK(c >= 0 && c < core->channels);
+    (void)c;
+    const int32_t at_y = y + core->lead_y, at_x = x + core->lead_x;
+    return (reach){
+        .at_y = at_y,
+        .at_x = at_x,
+        .from_y = first_window(at_y, core->kernel_y, core->stride_y),
+        .to_y = last_window(at_y, core->stride_y, core->height),
+        .from_x = first_window(at_x, core->kernel_x, core->stride_x),
+        .to_x = last_window(at_x, core->stride_x, core->width),
+    };
+}
+
 static void emit(kne_core *core, int32_t neuron, int64_t order, int32_t count)
 {
     KNE_CHECK(neuron >= 0);
@@ -86,19 +105,13 @@ static void update_row(kne_core *core, int32_t first, const int16_t *weights, in
 
 int64_t kne_update(kne_core *core, int32_t x, int32_t y, int32_t c)
 {
-    KNE_CHECK(x >= 0 && x < core->in_width && y >= 0 && y < core->in_height);
-    KNE_CHECK(c >= 0 && c < core->channels);
-    const int32_t at_y = y + core->lead_y, at_x = x + core->lead_x;
-    const int32_t from_y = first_window(at_y, core->kernel_y, core->stride_y);
-    const int32_t to_y = last_window(at_y, core->stride_y, core->height);
-    const int32_t from_x = first_window(at_x, core->kernel_x, core->stride_x);
-    const int32_t to_x = last_window(at_x, core->stride_x, core->width);
+    const reach r = reach_of(core, x, y, c);
     int64_t updates = 0;
     core->spike_count = 0;
-    for (int32_t oy = from_y; oy <= to_y; oy++) {
-        const int32_t ky = at_y - oy * core->stride_y;
-        for (int32_t ox = from_x; ox <= to_x; ox++) {
-            const int32_t kx = at_x - ox * core->stride_x;
+    for (int32_t oy = r.from_y; oy <= r.to_y; oy++) {
+        const int32_t ky = r.at_y - oy * core->stride_y;
+        for (int32_t ox = r.from_x; ox <= r.to_x; ox++) {
+            const int32_t kx = r.at_x - ox * core->stride_x;
             const int64_t tap = ((int64_t)c * core->kernel_y + ky) * core->kernel_x + kx;
             update_row(core, (oy * core->width + ox) * core->features,
                        core->weights + tap * core->features, updates, core->keep_zeros);
@@ -122,21 +135,15 @@ int64_t kne_leak(kne_core *core)
 
 int64_t kne_integrate(kne_core *core, int32_t x, int32_t y, int32_t c, int32_t payload)
 {
-    KNE_CHECK(x >= 0 && x < core->in_width && y >= 0 && y < core->in_height);
-    KNE_CHECK(c >= 0 && c < core->channels);
-    const int32_t at_y = y + core->lead_y, at_x = x + core->lead_x;
-    const int32_t from_y = first_window(at_y, core->kernel_y, core->stride_y);
-    const int32_t to_y = last_window(at_y, core->stride_y, core->height);
-    const int32_t from_x = first_window(at_x, core->kernel_x, core->stride_x);
-    const int32_t to_x = last_window(at_x, core->stride_x, core->width);
+    const reach r = reach_of(core, x, y, c);
     const int32_t touched = core->per_event;
     const int32_t skipped = touched == core->sum_features ? 0 : c;
     int64_t updates = 0;
     core->spike_count = 0;
-    for (int32_t oy = from_y; oy <= to_y; oy++) {
-        const int32_t ky = at_y - oy * core->stride_y;
-        for (int32_t ox = from_x; ox <= to_x; ox++) {
-            const int32_t kx = at_x - ox * core->stride_x;
+    for (int32_t oy = r.from_y; oy <= r.to_y; oy++) {
+        const int32_t ky = r.at_y - oy * core->stride_y;
+        for (int32_t ox = r.from_x; ox <= r.to_x; ox++) {
+            const int32_t kx = r.at_x - ox * core->stride_x;
             const int64_t tap = ((int64_t)c * core->kernel_y + ky) * core->kernel_x + kx;
             const int16_t *weights = core->weights + tap * touched;
             int64_t *sums =
