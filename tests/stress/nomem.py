@@ -3,8 +3,8 @@
 Networks are built and run, learn and are emulated. After each failure: a MemoryError, everything
 that can be seen is as before, the same call then gives the right result, and once the object is
 gone, so is all memory that it took. The allocations of the interpreter and of NumPy do not fail:
-both crash by themselves when they do. Needs Linux with glibc and a C compiler. Prints one line of
-JSON and exits with 1 if the bar is missed.
+both crash by themselves when they do. ``--quick`` takes one scenario of each kind. Needs Linux with
+glibc and a C compiler. Prints one line of JSON and exits with 1 if the bar is missed.
 """
 
 from __future__ import annotations
@@ -239,7 +239,18 @@ def judge(scenario: Scenario, allocator: Allocator) -> tuple[int, list[str]]:
     return MOST, [*wrong, f"{scenario.name}: allocations without end"]
 
 
-def child() -> int:
+QUICK = {
+    "image, 3 threads",
+    "time_events, 1 threads",
+    "time_spikes, stateful",
+    "learning_majority, first",
+    "learning_swap, later",
+    "replay, run",
+    "packets, built",
+}
+
+
+def child(quick: bool) -> int:
     """All scenarios, in a process with `nomem.c`."""
     warnings.simplefilter("ignore")  # of busy cores, which is no matter here
     remember_lines()
@@ -249,6 +260,8 @@ def child() -> int:
     wrong: list[str] = []
     for scenarios in (running(), going_on(), learning(), emulating()):
         for scenario in scenarios:
+            if quick and scenario.name not in QUICK:
+                continue
             failures_of[scenario.name], found = judge(scenario, allocator)
             wrong += found
     report = {
@@ -264,16 +277,18 @@ def child() -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    if parser.parse_args(arguments).child:
-        return child()
+    parser.add_argument("--quick", action="store_true", help="one scenario of each kind")
+    options = parser.parse_args(arguments)
+    if options.child:
+        return child(options.quick)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "nomem.so"
         source = Path(__file__).with_suffix(".c")
         compiler = os.environ.get("CC", "cc").split()
-        options = ["-O1", "-fPIC", "-shared", "-pthread", "-o", str(library), str(source)]
-        subprocess.run([*compiler, *options], check=True)
+        flags = ["-O1", "-fPIC", "-shared", "-pthread", "-o", str(library), str(source)]
+        subprocess.run([*compiler, *flags], check=True)
         return subprocess.run(
-            [sys.executable, "-m", "tests.stress.nomem", "--child"],
+            [sys.executable, "-m", "tests.stress.nomem", "--child", *["--quick"] * options.quick],
             env={**os.environ, "LD_PRELOAD": str(library)},
             check=False,
         ).returncode
