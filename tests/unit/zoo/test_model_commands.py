@@ -13,8 +13,10 @@ from kerasnsoc.quantization import load_quantized_model
 from kerasnsoc.runtime import Model
 from kerasnsoc.zoo import ds_cnn_kws, mobilenet_imagenet
 from kerasnsoc.zoo.detection import MapEvaluation, synthetic_shapes
+from kerasnsoc.zoo.detection.synthetic import SHAPES
 from kerasnsoc.zoo.imagenet.rescaling import rescale_model
-from kerasnsoc.zoo.recipes.boxes import with_choices
+from kerasnsoc.zoo.recipes import fitting
+from kerasnsoc.zoo.recipes.boxes import YOLO, with_choices
 from kerasnsoc.zoo.recipes.singles import prune_file, train_file
 from kerasnsoc.zoo.recipes.sounds import KWS
 from kerasnsoc.zoo.recipes.task import Data
@@ -140,6 +142,33 @@ def test_choices_of_detectors(tmp_path):
     shapes = synthetic_shapes(1, 64)
     with pytest.raises(ValueError, match=r"7 outputs in each cell, but 2 anchors .* need 12"):
         MapEvaluation(model, shapes, ["disc"], [[1, 1], [2, 2]]).evaluate_map()
+
+
+def test_a_detector_that_learns_nothing_more_stops(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fitting, "_PATIENCE", 1)
+    shapes = synthetic_shapes(3, 64)
+    data = Data(
+        *[np.zeros(0)] * 4,
+        SHAPES,
+        "shapes",
+        "one of them",
+        detection={"train": shapes[:2], "test": shapes[2:], "anchors": [[1.0, 1.0]]},
+    )
+    image = keras.Input((64, 64, 3))
+    model = keras.Model(image, keras.layers.Conv2D(8, 32, 32)(image))
+    model.save(tmp_path / "net.keras")
+    lines = []
+    result = train_file(
+        *(YOLO, data, tmp_path / "net.keras", tmp_path / "net.keras"),
+        action="train",
+        epochs=4,
+        rate=1e-9,
+        echo=lines.append,
+    )
+    assert (result["metric"], result["batch_size"]) == ("mAP", 128)
+    printed = capsys.readouterr().out
+    assert printed.count("mAP: ") == 1  # of four epochs, the first is measured
+    assert "Epoch 3/4" not in printed
 
 
 def test_rescaled_networks_keep_their_weights(tmp_path):
