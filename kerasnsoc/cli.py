@@ -660,7 +660,7 @@ def demo(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train, freeze, run and price a network; or hear spoken digits."""
+    """Show a network from training to joules."""
 
     def echo(text: str) -> None:
         typer.echo(text, err=as_json)  # JSON alone on the standard output
