@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kerasnsoc.artifact import NetworkSpec
+    from kerasnsoc.distributed.worker import Method
     from kerasnsoc.runtime import Model
 
 # Room by room, imports happen inside the commands: `--help` answers at once, and everything but
@@ -35,6 +36,25 @@ if TYPE_CHECKING:
 _EXPECTED_ERRORS = (ImportError, MemoryError, OSError, OverflowError, ValueError)
 _PREVIEW = 20
 _RANDOM_SAMPLES = 10
+_EXTRAS = {
+    "train": ("keras", "tensorflow"),
+    "plot": ("matplotlib",),
+    "report": ("pandas", "tqdm", "jinja2"),
+    "nsoc": ("scipy",),
+    "nir": ("nir",),
+    "yaml": ("yaml",),
+    "events": ("aedat",),
+    "images": ("PIL",),
+    "jax": ("jax",),
+    "distributed": ("ray",),
+}
+"""Modules of the extras that users install, in the order in which they are likely to."""
+_DISTRIBUTIONS = {
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+    "yaml": ("pyyaml",),
+    "PIL": ("pillow",),
+}
+"""Packages that bring a module, where they bear another name."""
 
 
 class _Commands(TyperGroup):
@@ -219,9 +239,8 @@ def run(
         layers = _layer_rows(model.get_statistics())  # now: what follows counts the batch again
         values = model.forward(batch) if potentials else None
     else:
-        first, *others = run_on_cluster(
-            model, batch, workers, "predict", *(["forward"] if potentials else [])
-        )
+        methods: tuple[Method, ...] = ("predict", "forward") if potentials else ("predict",)
+        first, *others = run_on_cluster(model, batch, workers, *methods)
         classes, layers = first.outputs, _layer_rows(first.statistics)
         values = others[0].outputs if others else None
     content: dict[str, Any] = {"samples": len(batch), "classes": classes.tolist()}
@@ -681,7 +700,7 @@ def demo(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train, freeze, run and price a network; or hear spoken digits."""
+    """Show a network from training to joules."""
 
     def echo(text: str) -> None:
         typer.echo(text, err=as_json)  # JSON alone on the standard output
@@ -931,7 +950,10 @@ def _diagnose() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": needed,
         "kernels": kernels,
-        "extras": {"train": {name: _installed(name) for name in ("keras", "tensorflow")}},
+        "extras": {
+            extra: {name: _installed(name) for name in packages}
+            for extra, packages in _EXTRAS.items()
+        },
         "problems": problems,
     }
 
@@ -943,8 +965,9 @@ def _diagnosis_text(content: dict[str, Any]) -> str:
     rows += [[name, version or "missing"] for name, version in content["packages"].items()]
     rows += [["kernel", kernels["chosen"] or "none"]]
     rows += [["kernels that run here", ", ".join(kernels["available"]) or "none"]]
-    hint = 'missing; pip install "kerasnsoc[train]"'
-    rows += [[name, version or hint] for name, version in content["extras"]["train"].items()]
+    for extra, packages in content["extras"].items():
+        hint = f'missing; pip install "kerasnsoc[{extra}]"'
+        rows += [[name, version or hint] for name, version in packages.items()]
     return render(["what", "found"], rows)
 
 
@@ -958,8 +981,7 @@ def _installed(package: str) -> str | None:
             return None
     except ValueError:  # blocked in sys.modules
         return None
-    names = (package, "tensorflow-cpu") if package == "tensorflow" else (package,)
-    for name in names:
+    for name in _DISTRIBUTIONS.get(package, (package,)):
         try:
             return version(name)
         except PackageNotFoundError:

@@ -225,7 +225,7 @@ def train(
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network by its recipe; what was interrupted goes on when called again."""
+    """Train a network by its recipe, or go on with it."""
     _quiet()
     from kerasnsoc.zoo.recipes.catalog import get_task
 
@@ -337,7 +337,7 @@ def prune(
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Delete filters with small weights, as long as the metric hardly suffers."""
+    """Delete filters that a network hardly needs."""
     _quiet()
     from kerasnsoc.zoo.recipes.catalog import get_task
 

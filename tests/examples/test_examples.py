@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
 PROMISES = {
     "01_quantize_convert_run.py": "\n0 of ",  # runs in test_ten_minutes.py
+    "13_train_on_two_devices.py": "\n0 of ",
     "02_energy_of_a_run.py": "J",
     "03_spiking_activation.py": "accuracy of rates",
     "04_without_retraining.py": "\n0 of ",
@@ -19,7 +20,6 @@ PROMISES = {
     "08_firing_rates.py": "\n5-10 Hz: ",
     "10_learn_a_new_word.py": "\n0 of 35840 old weights changed",
     "09_on_a_chip.py": "\n0 of 280 values differ",
-    "11_train_on_two_devices.py": "\n0 of ",
 }
 
 

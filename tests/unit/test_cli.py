@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +55,8 @@ def network(weights_en, input_bits=4):
         metadata={"producer": {"kerasnsoc": "test"}, "labels": ["a\x1b[2J", "b", "c"]},
     )
 
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 WEIGHTS_EN = np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3], [1, 1, 1]])
 # One hot pixel each: class 0, 1, 2, and an input without events, whose lowest class wins.
@@ -350,6 +353,21 @@ def test_doctor_names_the_extra_that_is_missing(call, monkeypatch):
     line = next(line for line in text.splitlines() if line.startswith("keras "))
     assert 'pip install "kerasnsoc[train]"' in line
     assert json.loads(call("doctor", "--json").stdout)["extras"]["train"]["keras"] is None
+
+
+@pytest.mark.skipif(not PROJECT.exists(), reason="pyproject.toml is not beside the tests")
+def test_doctor_knows_the_extras_and_what_they_bring():
+    import re
+    import tomllib
+
+    with PROJECT.open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    for_developers = {"bench", "docs", "lint", "release", "test"}
+    assert set(cli._EXTRAS) == set(extras) - for_developers
+    for extra, modules in cli._EXTRAS.items():
+        brought = {re.match(r"[\w-]+", line).group() for line in extras[extra]} - {"keras"}
+        names = {cli._DISTRIBUTIONS.get(module, (module,))[0] for module in modules} - {"keras"}
+        assert names == brought
 
 
 def test_doctor_ends_with_1_if_something_is_wrong(call, monkeypatch):
