@@ -20,6 +20,8 @@ PROMISES = {
     "08_firing_rates.py": "\n5-10 Hz: ",
     "10_learn_a_new_word.py": "\n0 of 35840 old weights changed",
     "09_on_a_chip.py": "\n0 of 280 values differ",
+    "11_annealed_time_step.py": "\nannealed: accuracy ",
+    "12_spoken_words_over_time.py": "\n0 of ",
 }
 
 
