@@ -935,12 +935,13 @@ def _diagnose() -> dict[str, Any]:
     problems = []
     needed = {name: _installed(name) for name in ("numpy", "h5py", "typer")}
     problems += [f"{name} is not installed" for name, version in needed.items() if version is None]
-    kernels: dict[str, Any] = {"chosen": None, "available": []}
+    kernels: dict[str, Any] = {"chosen": None, "available": [], "missing": {}}
     try:
         from kerasnsoc.runtime.plan import chosen_kernel
-        from kerasnsoc_ext import available_kernels
+        from kerasnsoc_ext import available_kernels, missing_kernels
 
         kernels["available"] = list(available_kernels())
+        kernels["missing"] = missing_kernels()
         kernels["chosen"] = chosen_kernel()
     except (ImportError, ValueError) as error:
         problems.append(_one_line(error))
@@ -965,6 +966,7 @@ def _diagnosis_text(content: dict[str, Any]) -> str:
     rows += [[name, version or "missing"] for name, version in content["packages"].items()]
     rows += [["kernel", kernels["chosen"] or "none"]]
     rows += [["kernels that run here", ", ".join(kernels["available"]) or "none"]]
+    rows += [[f"no kernel {name}", reason] for name, reason in kernels["missing"].items()]
     for extra, packages in content["extras"].items():
         hint = f'missing; pip install "kerasnsoc[{extra}]"'
         rows += [[name, version or hint] for name, version in packages.items()]

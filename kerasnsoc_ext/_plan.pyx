@@ -41,6 +41,7 @@ cdef extern from "kernels.h" nogil:
         const char *name
         int (*available)()
         const knsoc_vector_kernels *vector
+        const char *(*missing)()
 
     const knsoc_row *const *knsoc_rows
 
@@ -195,6 +196,23 @@ def available_kernels():
             names.append(knsoc_rows[i].name.decode())
         i += 1
     return tuple(names)
+
+
+def missing_kernels():
+    """Why the other kernel rows of this build do not run here, by name."""
+    reasons = {}
+    cdef const char *reason
+    cdef Py_ssize_t i = 0
+    while knsoc_rows[i] != NULL:
+        if not knsoc_rows[i].available():
+            reason = NULL
+            if knsoc_rows[i].missing != NULL:
+                reason = knsoc_rows[i].missing()
+            reasons[knsoc_rows[i].name.decode()] = (
+                "this CPU lacks its instructions" if reason == NULL else reason.decode()
+            )
+        i += 1
+    return reasons
 
 
 cdef const knsoc_row *_find_row(kernel) except NULL:

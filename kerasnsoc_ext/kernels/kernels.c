@@ -1,7 +1,12 @@
 #include "kernels.h"
+
+#include "amx.h"
 #include "neon.h"
 
 const knsoc_row *const knsoc_rows[] = {
+#ifdef KNSOC_AMX
+    &knsoc_row__amx,
+#endif
 #if defined(__x86_64__) && defined(__GNUC__)
     &knsoc_row__avx512vnni,
     &knsoc_row__avx2,

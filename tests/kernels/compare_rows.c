@@ -85,7 +85,7 @@ typedef struct layer {
     int64_t inputs;
     int32_t summed; /* potentials that pooling adds up at most */
     int8_t *pointwise;
-    int32_t slope_one_over, first_threshold; /* of thresholds in regular steps; 0: irregular ones */
+    int32_t step, first_threshold; /* of thresholds in regular steps; step 0: irregular ones */
 } layer;
 
 static knsoc_window random_window(int32_t length)
@@ -145,6 +145,17 @@ static void extremes(const layer *l, int32_t n, int64_t *low, int64_t *high)
     }
 }
 
+/* Of neuron n, where thresholds come in regular steps: no two neighbors have the same. */
+static int32_t regular_step(const layer *l, int32_t n)
+{
+    return l->step + n % 3;
+}
+
+static int32_t regular_first(const layer *l, int32_t n)
+{
+    return l->first_threshold + n % 5;
+}
+
 static void random_thresholds(layer *l)
 {
     static const int32_t some_levels[] = {1, 3, 7, 15, 15, 31, 255};
@@ -155,18 +166,17 @@ static void random_thresholds(layer *l)
     const int32_t span = (int32_t)((high - low) / 3 + 1), step = span / levels + 1;
     int32_t *thresholds = take(4 * (int64_t)levels * neurons);
     const int regular = chance() % 2 && (high - low) * l->summed < 1 << 20;
-    const int32_t first = between((int32_t)(low / 2) - 1, (int32_t)(high / 2) + 1);
+    l->step = regular ? step : 0;
+    l->first_threshold = between((int32_t)(low / 2) - 1, (int32_t)(high / 2) + 1);
     for (int32_t n = 0; n < neurons; n++) {
-        int32_t threshold = regular ? first : between((int32_t)low - 1, (int32_t)high + 1);
+        int32_t threshold =
+            regular ? regular_first(l, n) : between((int32_t)low - 1, (int32_t)high + 1);
         for (int32_t m = 0; m < levels; m++) {
             thresholds[(int64_t)m * neurons + n] = threshold;
-            threshold += regular ? step : between(0, 2 * step);
+            threshold += regular ? regular_step(l, n) : between(0, 2 * step);
         }
     }
-    if (regular) {
-        l->slope_one_over = step;
-        l->first_threshold = first;
-    } else if (chance() % 2) {
+    if (!regular && chance() % 2) {
         thresholds[0] = INT32_MIN;
         thresholds[(int64_t)(levels - 1) * neurons + neurons - 1] = INT32_MAX;
     }
@@ -358,11 +368,13 @@ static void pack_fire(const layer *l, knsoc_packed *p)
     const knsoc_op *op = &l->ops[1];
     const int64_t padded = p->padded_neurons;
     p->fire.levels = op->levels;
-    if (op->levels && l->slope_one_over) {
+    if (op->levels && l->step) {
         float *slope = take(4 * padded), *offset = take(4 * padded);
         for (int32_t n = 0; n < p->neurons; n++) {
-            slope[n] = 1.0f / (float)l->slope_one_over;
-            offset[n] = (float)((l->slope_one_over - l->first_threshold - 0.5) / l->slope_one_over);
+            /* half a unit from either side of each threshold */
+            const double step = regular_step(l, n);
+            slope[n] = (float)(1 / step);
+            offset[n] = (float)((step - regular_first(l, n) - 0.5) / step);
         }
         p->fire.form = KNSOC_FIRE_LINE;
         p->fire.slope_n = slope;

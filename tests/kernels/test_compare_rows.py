@@ -28,9 +28,11 @@ def _compile(folder: Path, *flags: str) -> Path:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a compiler that takes gcc's options")
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"there is no C compiler {COMPILER!r}")
 def test_every_row_gives_the_integers_of_plain_c(tmp_path):
-    """The compiled modules and the program see the same rows on this CPU."""
-    program = _compile(tmp_path)
-    rows = [name for name in available_kernels() if name != "scalar"]
+    """The compiled modules and the program see the same rows on this CPU; tiles are emulated."""
+    program = _compile(tmp_path, "-DKNSOC_EMULATED_TILES")
+    rows = [name for name in available_kernels() if name not in ("scalar", "amx")]
+    if "avx512vnni" in rows and sys.platform == "linux":
+        rows.insert(0, "amx")
     result = subprocess.run(
         [program, "300", "1", *rows], capture_output=True, text=True, check=False
     )

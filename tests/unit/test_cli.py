@@ -344,6 +344,9 @@ def test_doctor_reports_versions_and_kernel(call):
     assert content["problems"] == []
     text = call("doctor").stdout
     assert np.__version__ in text
+    for name, reason in content["kernels"]["missing"].items():
+        assert f"no kernel {name}" in text
+        assert reason in text
     assert call("doctor", "--kernels").stdout.split() == content["kernels"]["available"]
 
 
