@@ -2,9 +2,10 @@
 
     python -m benchmarks.shipped --mnist mnist.npz --cifar10 cifar10.tar.xz --spoken digits.zip
 
-Each network runs on the held-out part of its data; without a path of its data it is left out,
-generated data need none. Float and quantized accuracy are those of the training run in the record;
-the one on integers is measured again and must be the recorded one.
+Each network (or each of those whose keys are given) runs on the held-out part of its data; without
+a path of its data it is left out, generated data need none. Float and quantized accuracy are those
+of the training run in the record; the one on integers is measured again and must be the recorded
+one.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def row(record: Record, network: Model, task: Task, data: Data) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("keys", nargs="*", metavar="KEY")
     for name in ("mnist", "cifar10", "spoken"):
         parser.add_argument(f"--{name}", type=Path)
     options = parser.parse_args()
@@ -76,7 +78,7 @@ def main() -> None:
         f"{task.key}/{task.steps[-1].name}": task for task in map(get_task, TASKS) if task.steps
     }
     for record in list_pretrained():
-        if not record.is_bundled:
+        if not record.is_bundled or (options.keys and record.key not in options.keys):
             continue
         task = tasks[record.key]
         if task.name in paths and paths[task.name] is None:

@@ -4,8 +4,9 @@
 
 The recipe `kws` of the zoo, six times: each speaker of the Free Spoken Digit Dataset is left out
 once, and all 500 recordings are for testing then. The varied copies of the recordings are made once
-for all six. Prints a Markdown table and writes the figures as JSON; speakers that are in the file
-already are not trained again.
+for all six; `--copies` and `--epochs` take fewer of them, and of the epochs of each step. Prints a
+Markdown table and writes the figures as JSON; speakers that are in the file already are not trained
+again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def split(digits: SpokenDigits, copies: Samples, speaker: str) -> Data:
     scaler = FeatureScaler.fit(train)
     return Data(
         scaler.transform(train)[..., np.newaxis],
-        np.tile(digits.labels[~is_test], COPIES),
+        np.tile(digits.labels[~is_test], len(copies)),
         scaler.transform(copies[0][is_test])[..., np.newaxis],
         digits.labels[is_test],
         WORDS,
@@ -49,7 +50,7 @@ def split(digits: SpokenDigits, copies: Samples, speaker: str) -> Data:
     )
 
 
-def train(data: Data, seed: int) -> dict[str, float]:
+def train(data: Data, seed: int, most_epochs: int | None) -> dict[str, float]:
     """Accuracies on the held-out speaker."""
     started = time.monotonic()
     keras.utils.set_random_seed(seed)
@@ -60,7 +61,8 @@ def train(data: Data, seed: int) -> dict[str, float]:
             inputs, weights, activations = step.bits
             model = ns.quantize(model, weights, activations, inputs)
         schedule = Schedule("cosine", step.rate)
-        fit(model, KWS, data, step.epochs, schedule, batch=KWS.batch, seed=seed)
+        epochs = step.epochs if most_epochs is None else min(step.epochs, most_epochs)
+        fit(model, KWS, data, epochs, schedule, batch=KWS.batch, seed=seed)
         result[step.name] = measure(model, KWS, data)
     network = ns.convert(model, input_scaling=KWS.scaling)
     result["integer"] = measure_integer(network, KWS, data)
@@ -73,17 +75,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("speakers"))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--copies", type=int, default=COPIES)
+    parser.add_argument("--epochs", type=int)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "spoken_speakers.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     digits = load_spoken_digits(options.data)
-    copies = varied_features(digits.sounds, COPIES, options.seed).reshape(
-        COPIES, len(digits.sounds), FRAMES, -1
+    copies = varied_features(digits.sounds, options.copies, options.seed).reshape(
+        options.copies, len(digits.sounds), FRAMES, -1
     )
     for speaker in sorted(set(digits.speakers.tolist())):
         if speaker not in found:
-            found[speaker] = train(split(digits, copies, speaker), options.seed)
+            data = split(digits, copies, speaker)
+            found[speaker] = train(data, options.seed, options.epochs)
             path.write_text(json.dumps(found, indent=2))
     print("| left out | float | 8/4/4 | integer |\n|---|--:|--:|--:|")
     rows = [*found.items()]

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kerasnsoc.demo.digits import load_digits
 from kerasnsoc.zoo.dvs.generator import DVS_DataGenerator
 from kerasnsoc.zoo.dvs.synthetic import moving_digits
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
-from kerasnsoc.zoo.recipes.variations import shift
 
 SIDE = 32
 WINDOW_MS = 40
@@ -44,13 +42,8 @@ def load_moving_digits(path: Path | None, seed: int) -> Data:
         tuple("0123456789"),
         "synthetic: generated events of moving UCI handwritten digits",
         f"{len(test_x)} recordings of held-out digits",
-        augment=_shifted,
         extra={"window_ms": WINDOW_MS, "windows": WINDOWS, "side": SIDE, "synthetic": True},
     )
-
-
-def _shifted(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    return shift(x, SIDE // 8, rng, mode="constant")
 
 
 def _samples(images: Any, labels: Any, seed: int) -> tuple[Any, Any]:
@@ -80,7 +73,7 @@ DVS = Task(
     helper="convtiny_gesture_pretrained",
     load=load_moving_digits,
     build=_network,
-    steps=(Step(24, 3e-3), Step(12, 1e-3, (4, 4, 4))),
+    steps=(Step(12, 3e-3), Step(8, 1e-3, (4, 4, 4))),
     batch=64,
     scaling=(1.0, 0),
     train=Schedule("cyclic", 1e-3, 1e-5, 4, "triangular2", batch=32),
