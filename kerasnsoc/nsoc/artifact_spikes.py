@@ -328,12 +328,12 @@ def _lowest(name: str, lowest: npt.NDArray[np.object_], factor: npt.NDArray[np.o
 
 
 def _check_range(name: str, what: str, values: npt.NDArray[np.object_], bits: int) -> None:
-    why = (
-        ". They mean exactly the same then, with the one threshold of a core. Quantize with "
-        "fewer bits, per layer, with a scale that is a power of two; or put the Keras model "
-        "itself on the chip, which rounds."
+    claim = "must be {} to mean exactly the same with the one threshold of a core"
+    remedy = (
+        ". Quantize with fewer bits, per layer, with a scale that is a power of two; or put the "
+        "Keras model itself on the chip, which rounds."
     )
-    check_range(name, what, values, bits, "must be", why)
+    check_range(name, what, values, bits, claim, remedy)
 
 
 def _some(values: list[int]) -> str:

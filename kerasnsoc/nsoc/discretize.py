@@ -247,16 +247,21 @@ def _common_scale(layer: CoreLayer, low: float | None, weight_bits: int) -> tupl
 
 
 def check_range(
-    name: str, what: str, values: npt.NDArray[Any], bits: int, verb: str = "become", why: str = ""
+    name: str,
+    what: str,
+    values: npt.NDArray[Any],
+    bits: int,
+    claim: str = "become {}",
+    remedy: str = "",
 ) -> None:
-    """Refuse integers that need more bits, naming the first; `why` ends the message."""
+    """Refuse integers that need more bits, naming the first; `claim` says what became of it."""
     lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     outside = np.argwhere((values < lowest) | (values > highest))
     if len(outside):
         where = tuple(int(i) for i in outside[0])
         raise DiscretizationError(
-            f"{name}: {what} at {where} {verb} {int(values[where])}, but {bits} bits hold {lowest} "
-            f"to {highest}{why}"
+            f"{name}: {what} at {where} {claim.format(int(values[where]))}, but {bits} bits hold "
+            f"{lowest} to {highest}{remedy}"
         )
 
 
