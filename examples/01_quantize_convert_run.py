@@ -52,5 +52,6 @@ network = Model("net.h5")  # from here on, neither Keras nor TensorFlow is neede
 classes = network.predict(digits.test_images)
 network.summary()
 print(f"integer accuracy {np.mean(classes == digits.test_labels):.2%}")
-print(f"energy per image on Loihi {energy_of_run(network, 'loihi').summary()}")
+energy = energy_of_run(network, "loihi").energy_per_inference
+print(f"energy per image on Loihi {energy.value * 1e9:.0f} nJ, {energy.low * 1e9:.0f} at least")
 print(compare(freeze(quantized, input_scaling=(scale, 0)), network, digits.test_images).summary())
