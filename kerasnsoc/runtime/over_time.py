@@ -67,6 +67,11 @@ class States:
     owed_ls: npt.NDArray[np.int64]
     quiet_ls: npt.NDArray[np.int64]
 
+    def copy(self) -> States:
+        """The same, in memory of its own."""
+        carried = [None if c is None else c.copy() for c in self.carried]
+        return States(self.samples, carried, self.owed_ls.copy(), self.quiet_ls.copy())
+
     def part(self, samples: slice) -> States:
         """Some of the samples, sharing memory."""
         rows = [None if c is None else c[samples] for c in self.carried]
