@@ -199,6 +199,10 @@ def convert(
     thresholds: Annotated[
         str, typer.Option(metavar="exact|linear", help="How activations are stored.")
     ] = "exact",
+    state_bits: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Bits of a chip's potentials, for networks over time."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Freeze a quantized Keras model to an artifact."""
@@ -218,6 +222,7 @@ def convert(
             sparse,
             thresholds=thresholds,  # type: ignore[arg-type]
             input_bits=input_bits,
+            state_bits=state_bits,
         )
     spec = network.to_spec()
     content = {

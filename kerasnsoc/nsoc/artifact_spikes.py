@@ -178,8 +178,8 @@ def _core_layer(
             f"{layer.name}: its thresholds are {_some(shown)} with a shift of {neuron.shift}; a "
             f"core has one threshold of at most {STATE_MAX} and no shift, and the smallest one "
             f"that means exactly the same is {common}. Quantize the weights per layer (not per "
-            "axis) with a scale that is a power of two and use a threshold that is a multiple of "
-            "it, or put the Keras model itself on the chip, which rounds."
+            "axis) and convert with state_bits=16; or put the Keras model itself on the chip, "
+            "which rounds."
         )
     factor = common // threshold
     weights = (rows * factor[:, None]).reshape(kernel.weights_fcyx.shape)
