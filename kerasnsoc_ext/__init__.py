@@ -1,6 +1,6 @@
 """Compiled kernels: arrays in, arrays out, no policy, no files, no Keras."""
 
-from kerasnsoc_ext._neurons import Neurons, has_events
+from kerasnsoc_ext._neurons import FOREVER, Neurons, has_events
 from kerasnsoc_ext._plan import (
     Caller,
     Network,
@@ -12,6 +12,7 @@ from kerasnsoc_ext._plan import (
 )
 
 __all__ = [
+    "FOREVER",
     "Caller",
     "Network",
     "Neurons",

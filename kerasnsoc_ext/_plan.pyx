@@ -35,6 +35,7 @@ cdef extern from "kernels.h" nogil:
         int32_t vector_bytes
         int32_t dense_block
         double conv_crossover, fully_crossover
+        void *separable
 
     ctypedef struct knsoc_row:
         const char *name
@@ -82,8 +83,13 @@ cdef extern from "packed.h" nogil:
         int32_t single_dots, dots_in_s16
         const int16_t *depthwise
         int32_t period, flat
+        int32_t sums_form
+        const int8_t *window_weights
+        const int16_t *base
+        const int32_t *start_n
         knsoc_fire fire
 
+    int64_t knsoc_strip_bytes(const knsoc_packed *p)
     int64_t knsoc_framed_bytes(const knsoc_packed *p)
 
 
@@ -584,7 +590,11 @@ cdef class Network:
         if op.pooling == KNSOC_POOL_SUM:
             summed = op.pool_x.size * op.pool_y.size
         packed = pack(
-            Layout(self._row.vector.vector_bytes, self._row.vector.dense_block),
+            Layout(
+                self._row.vector.vector_bytes,
+                self._row.vector.dense_block,
+                self._row.vector.separable != NULL,
+            ),
             (columns.length, columns.size, columns.stride, columns.lead, columns.output),
             (cells.length, cells.size, cells.stride, cells.lead, cells.output),
             np.ascontiguousarray(weights),
@@ -618,6 +628,12 @@ cdef class Network:
         p.single_dots, p.dots_in_s16 = packed.single_dots, packed.dots_in_s16
         p.depthwise = <const int16_t *>_address(packed.depthwise)
         p.period, p.flat = packed.period, packed.flat
+        if packed.strips is not None:
+            p.sums_form = packed.strips.form
+            p.period, p.flat = packed.strips.period, packed.strips.flat
+            p.window_weights = <const int8_t *>_address(packed.strips.weights)
+            p.base = <const int16_t *>_address(packed.strips.base)
+            p.start_n = <const int32_t *>_address(packed.strips.start_n)
         p.fire.levels = op.levels
         if packed.line is not None:
             p.fire.form = KNSOC_FIRE_LINE
@@ -792,7 +808,9 @@ cdef class Plan:
                 pooled = max(pooled, outputs * size)
             outputs = <int64_t>op.conv.x.output * op.conv.y.output
             potentials = max(potentials, outputs * op.conv.neurons * size)
-            if op.kind == KNSOC_SEPARABLE:
+            if op.packed.sums_form:
+                sums = max(sums, knsoc_strip_bytes(&op.packed))
+            elif op.kind == KNSOC_SEPARABLE:
                 sums = max(sums, outputs * op.conv.channels * size)
             if op.packed.kind != KNSOC_PACKED_NOT:
                 slack = KNSOC_SLACK

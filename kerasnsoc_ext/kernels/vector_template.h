@@ -57,6 +57,26 @@ INLINE void finish(const knsoc_packed *p, int64_t position, int32_t neuron, VEC 
         V_STORE_U8((uint8_t *)outputs + at, fire_lanes(p, neuron, potentials), left);
 }
 
+/* The same for `vectors` vectors of neighbouring neurons. */
+INLINE void finish_vectors(const int vectors, const knsoc_packed *p, int64_t position,
+                           int32_t neuron, const VEC *potentials, void *outputs)
+{
+#ifdef V_STORE_BLOCK_U8
+    /* without a vector in which some neuron does not exist, one narrowing does for all */
+    if (p->fire.form == KNSOC_FIRE_LINE && p->neurons - neuron >= vectors * LANES) {
+        const float *slope = p->fire.slope_n + neuron, *offset = p->fire.offset_n + neuron;
+        VEC levels[NV];
+        UNROLL for (int v = 0; v < vectors; v++)
+            levels[v] = V_LINE_BELOW(potentials[v], slope + v * LANES, offset + v * LANES,
+                                     p->fire.levels);
+        V_STORE_BLOCK_U8(vectors, (uint8_t *)outputs + position * p->neurons + neuron, levels);
+        return;
+    }
+#endif
+    UNROLL for (int v = 0; v < vectors; v++)
+        finish(p, position, neuron + v * LANES, potentials[v], outputs);
+}
+
 TARGET static void vector_fire(const knsoc_packed *p, const int32_t *potentials, int64_t positions,
                                uint8_t *activations)
 {
@@ -107,8 +127,7 @@ INLINE void dense_rows(const int kind, const int rows, const int vectors, const 
         }
     }
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int v = 0; v < vectors; v++)
-            finish(p, positions[r], neuron + v * LANES, sums[r][v], outputs);
+        finish_vectors(vectors, p, positions[r], neuron, sums[r], outputs);
 }
 
 /* All output positions for one block of neurons. */
@@ -471,6 +490,10 @@ TARGET static int64_t vector_depthwise(const knsoc_packed *p, const uint8_t *inp
         reached += sums[i] != 0;
     return reached;
 }
+
+#ifdef V_LOW_S16
+#include "separable.h"
+#endif
 
 /* ---- maxima of activations ----------------------------------------------------------------------- */
 
