@@ -18,8 +18,11 @@ import numpy as np
 from kerasnsoc._quantities import format_interval
 from kerasnsoc.energy import energy_of_run
 from kerasnsoc.runtime import Model
+from kerasnsoc.zoo.kws.scaler import FeatureScaler
+from kerasnsoc.zoo.kws.spoken_digits import WORDS, features_of, load_spoken_digits
 from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
 from kerasnsoc.zoo.recipes.fitting import as_input, measure_integer
+from kerasnsoc.zoo.recipes.sounds import EDGE_WORDS, KWS_EDGE
 from kerasnsoc.zoo.recipes.task import Data, Task
 from kerasnsoc.zoo.registry import Record, list_pretrained, load_pretrained
 
@@ -59,6 +62,19 @@ def row(record: Record, network: Model, task: Task, data: Data) -> list[str]:
     ]
 
 
+def held_out(record: Record, task: Task, path: Path | None) -> Data:
+    """The data to test on; for sounds with the ranges of features that the record keeps."""
+    if "feature_scaler" not in record.extra:
+        return task.load(path, 1)
+    assert path is not None
+    digits = load_spoken_digits(path)
+    known = EDGE_WORDS if task is KWS_EDGE else len(WORDS)
+    chosen = np.flatnonzero(digits.is_test & (digits.labels < known))
+    features = features_of([digits.sounds[i] for i in chosen])
+    x = FeatureScaler.from_json(record.extra["feature_scaler"]).transform(features)[..., None]
+    return Data(x[:0], chosen[:0], x, digits.labels[chosen], record.classes, "", "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("keys", nargs="*", metavar="KEY")
@@ -83,7 +99,7 @@ def main() -> None:
         task = tasks[record.key]
         if task.name in paths and paths[task.name] is None:
             continue
-        data = task.load(paths.get(task.name), 1)
+        data = held_out(record, task, paths.get(task.name))
         print(f"| {' | '.join(row(record, load_pretrained(record.key), task, data))} |", flush=True)
 
 
