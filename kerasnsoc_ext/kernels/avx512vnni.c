@@ -34,7 +34,7 @@
 #define V_DOT_U8(sum, x, w) _mm512_dpbusd_epi32(sum, x, w)
 #define V_DOT_S16(sum, x, w) _mm512_dpwssd_epi32(sum, x, w)
 #define V_COUNT_ABOVE(count, v, threshold) \
-    _mm512_mask_add_epi32(count, _mm512_cmpgt_epi32_mask(v, threshold), count, _mm512_set1_epi32(1))
+    _mm512_sub_epi32(count, _mm512_movm_epi32(_mm512_cmpgt_epi32_mask(v, threshold)))
 
 static inline __mmask16 lanes_of(int32_t left)
 {

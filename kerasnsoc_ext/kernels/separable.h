@@ -202,9 +202,9 @@ INLINE int32_t list_bits(uint64_t mask, int32_t base, uint16_t *list, int32_t li
 {
     const int32_t end = listed + (int32_t)__builtin_popcountll(mask);
     /* most masks have few bits: without a branch that depends on their number */
-    UNROLL for (int i = 0; i < 3; i++, mask &= mask - 1)
+    UNROLL for (int i = 0; i < 2; i++, mask &= mask - 1)
         list[listed + i] = (uint16_t)(base + (int32_t)V_LOWEST_BIT(mask));
-    for (listed += 3; listed < end; listed++, mask &= mask - 1)
+    for (listed += 2; listed < end; listed++, mask &= mask - 1)
         list[listed] = (uint16_t)(base + (int32_t)V_LOWEST_BIT(mask));
     return end;
 }
@@ -296,8 +296,8 @@ INLINE void pointwise_rows(const int kind, const int form, const int rows, const
                            void *outputs)
 {
     const int64_t pitch = (form == KNSOC_SUMS_WORDS ? 2 : 1) * (int64_t)p->channels;
-    const uint8_t *from[MOST_ROWS];
-    VEC sums[MOST_ROWS][NV];
+    const uint8_t *from[MR];
+    VEC sums[MR][NV];
     int16_t totals[MR][BLOCK];
     UNROLL for (int r = 0; r < rows; r++) {
         const int64_t at = position + r < last ? position + r : last;
@@ -339,21 +339,23 @@ INLINE void fetch_part(const int8_t *from, int64_t bytes, int64_t part, int64_t 
         __builtin_prefetch(from + at, 0, 2);
 }
 
-INLINE void pointwise_neurons(const int kind, const int form, const int most_rows, const int vectors,
+INLINE void pointwise_neurons(const int kind, const int form, const int vectors,
                               const knsoc_packed *p, const knsoc_strip *strip, int64_t count,
                               const int8_t *weights, int32_t neuron, int64_t to, void *outputs)
 {
-    const int half = most_rows / 2;
-    const int64_t parts = count / most_rows + 1;
-    const int64_t next = neuron + BLOCK < p->neurons ? (int64_t)p->quads * 4 * BLOCK : 0;
-    const int64_t rows = form == KNSOC_SUMS_SPLIT && next ? (p->channels + 1) * (int64_t)BLOCK : 0;
+    const int half = MR / 2;
+    const int64_t parts = count / MR + 1;
+    /* later strips find them in the second cache */
+    const int fetches = to == 0 && neuron + BLOCK < p->neurons;
+    const int64_t next = fetches ? (int64_t)p->quads * 4 * BLOCK : 0;
+    const int64_t rows = form == KNSOC_SUMS_SPLIT && fetches ? (p->channels + 1) * (int64_t)BLOCK : 0;
     const int8_t *high = p->high_rows + (neuron + BLOCK) * (int64_t)(p->channels + 1);
     int64_t i = 0;
-    for (; i + half < count; i += most_rows) {
+    for (; i + half < count; i += MR) {
         /* the next block's weights, of which some are needed in no order that a CPU foresees */
-        fetch_part(weights + next, next, i / most_rows, parts);
-        fetch_part(high, rows, i / most_rows, parts);
-        pointwise_rows(kind, form, most_rows, vectors, p, strip, i, count - 1, weights, neuron, to,
+        fetch_part(weights + next, next, i / MR, parts);
+        fetch_part(high, rows, i / MR, parts);
+        pointwise_rows(kind, form, MR, vectors, p, strip, i, count - 1, weights, neuron, to,
                        outputs);
     }
     if (i + 1 < count)
@@ -371,17 +373,18 @@ INLINE void pointwise_strip(const int kind, const int form, const knsoc_packed *
     const int8_t *weights = p->dense;
     for (int32_t n = 0; n < p->neurons; n += BLOCK, weights += block_bytes) {
         const int32_t vectors = (p->neurons - n + LANES - 1) / LANES;
+        /* rows share a vector of weights: with few vectors as well, they are what keeps a CPU busy */
 #if NV == 4
-        if (vectors == 1 && form != KNSOC_SUMS_SPLIT)
-            pointwise_neurons(kind, form, MOST_ROWS, 1, p, strip, count, weights, n, to, outputs);
-        else if (vectors == 2 && form != KNSOC_SUMS_SPLIT)
-            pointwise_neurons(kind, form, MOST_ROWS, 2, p, strip, count, weights, n, to, outputs);
+        if (vectors == 1)
+            pointwise_neurons(kind, form, 1, p, strip, count, weights, n, to, outputs);
+        else if (vectors == 2)
+            pointwise_neurons(kind, form, 2, p, strip, count, weights, n, to, outputs);
         else
 #endif
         if (vectors < NV)
-            pointwise_neurons(kind, form, MR, NV - 1, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(kind, form, NV - 1, p, strip, count, weights, n, to, outputs);
         else
-            pointwise_neurons(kind, form, MR, NV, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(kind, form, NV, p, strip, count, weights, n, to, outputs);
     }
 }
 
