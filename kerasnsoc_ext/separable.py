@@ -82,7 +82,7 @@ def sums_form(
     beyond = float(np.mean([erfc(128 / (d * sqrt(2))) for d in deviation_c]))
     largest_weight = max(1, -int(pointwise_cn.min()), int(pointwise_cn.max()))
     fits = SPLIT_CHANNELS <= channels < 2**16 and channels * most * largest_weight <= INT16_MAX
-    if fits and largest_weight <= INT8_MAX and most <= MOST_HIGH and beyond <= MOST_BEYOND:
+    if fits and 2 * largest_weight <= INT8_MAX and most <= MOST_HIGH and beyond <= MOST_BEYOND:
         return SPLIT, base_c, most
     return WORDS, np.zeros(channels, np.int64), 0
 
@@ -122,7 +122,8 @@ def pack_strips(
         for index, block_cn in enumerate(rows):
             part = pointwise_cn[:, index * dense_block : (index + 1) * dense_block]
             block_cn[:channels, : part.shape[1]] = part
-        flush = INT8_MAX // max(1, -int(pointwise_cn.min()), int(pointwise_cn.max()))
+        # as many are added for bytes above 0 and then subtracted for bytes below
+        flush = INT8_MAX // (2 * max(1, -int(pointwise_cn.min()), int(pointwise_cn.max())))
     start_n = np.zeros(padded_neurons, np.int64)
     if base_c.any():
         start_n[: pointwise_cn.shape[1]] = base_c @ pointwise_cn.astype(np.int64)

@@ -75,7 +75,7 @@ typedef struct knsoc_packed {
     const int32_t *start_n;              /* the bases' share of a potential */
     int32_t most_high;                   /* largest high byte; with any, the pointwise weights again: */
     const int8_t *high_rows;             /* [dense block][channel + 1][neuron], the last channel 0 */
-    int32_t high_flush;                  /* rows whose sum fits 8 bits */
+    int32_t high_flush;                  /* rows of which so many, and as many more, fit 8 bits */
     /* output */
     knsoc_fire fire;
 } knsoc_packed;
