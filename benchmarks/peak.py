@@ -30,7 +30,7 @@ SHAPES = ((14, 128, 128), (14, 256, 256), (8, 512, 512))
 """Side of the map, channels, neurons; kernels of 3 x 3, so that 9 * channels products are added."""
 
 PRODUCTS = {"avx512vnni": 64, "avx2": 32}
-"""Products of bytes in one step of the loop: one instruction, or the two that low-bit data needs."""
+"""Products of bytes in one step of the loop: one instruction, or two where data has few bits."""
 
 STEPS = 16
 

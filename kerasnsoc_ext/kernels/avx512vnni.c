@@ -147,6 +147,9 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 #define V_NONZERO_PACKED(one, two, left) nonzero_packed(one, two, left)
 #define V_ABOVE_S8(v, level) _mm512_cmpgt_epi8_mask(v, _mm512_set1_epi8((char)(level)))
 #define V_BELOW_S8(v, level) _mm512_cmplt_epi8_mask(v, _mm512_set1_epi8((char)(level)))
+/* other than -1, 0 and 1 */
+#define V_BEYOND_ONE_S8(v) \
+    _mm512_cmpgt_epu8_mask(_mm512_add_epi8(v, _mm512_set1_epi8(1)), _mm512_set1_epi8(2))
 #define V_LOWEST_BIT(mask) _tzcnt_u64(mask)
 #define V_LOAD_S16_S32(from) \
     _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(from)))

@@ -209,46 +209,57 @@ INLINE int32_t list_bits(uint64_t mask, int32_t base, uint16_t *list, int32_t li
     return end;
 }
 
+/* Lists the high bytes of one position; `listed` is how many above and below 0 there are. */
+INLINE void list_position(const int whole, const knsoc_packed *p, const uint8_t *high,
+                          uint16_t *above, uint16_t *below, int32_t *listed)
+{
+    int32_t aboves = 0, belows = 0;
+    for (int32_t c = 0; c < p->channels; c += (int32_t)BYTES) {
+        const VEC v = V_LOAD(high + c);
+        const int64_t left = p->channels - c;
+        const uint64_t there =
+            whole || left >= BYTES ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+        aboves = list_bits(V_ABOVE_S8(v, 0) & there, c, above, aboves);
+        belows = list_bits(V_BELOW_S8(v, 0) & there, c, below, belows);
+        if (p->most_high > 1 && (V_BEYOND_ONE_S8(v) & there))
+            for (int32_t level = 1; level < p->most_high; level++) {
+                aboves = list_bits(V_ABOVE_S8(v, level) & there, c, above, aboves);
+                belows = list_bits(V_BELOW_S8(v, -level) & there, c, below, belows);
+            }
+    }
+    listed[0] = aboves;
+    listed[1] = belows;
+}
+
 /* Lists the high bytes of groups of MR positions. The lists of a group are made equally long by a
  * channel behind the last one, whose weights are 0. */
 TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, int32_t count)
 {
     const int64_t room = knsoc_strip_room(p);
     const uint8_t *high = strip->high;
-    const uint16_t none = (uint16_t)p->channels;
+    const VEC none = V_SET_S16((int16_t)p->channels);
     for (int32_t i = 0; i < count; i += MR) {
         const int32_t rows = count - i < MR ? count - i : MR;
         int32_t listed[MR][2], most[2] = {0, 0};
         uint16_t *lists = strip->events + 2 * i * room;
         for (int32_t r = 0; r < rows; r++, high += p->channels) {
             uint16_t *above = lists + 2 * r * room, *below = above + room;
-            int32_t aboves = 0, belows = 0;
-            for (int32_t c = 0; c < p->channels; c += (int32_t)BYTES) {
-                const VEC v = V_LOAD(high + c);
-                const uint64_t there = p->channels - c >= 64 ? ~(uint64_t)0
-                                                             : ((uint64_t)1 << (p->channels - c)) - 1;
-                aboves = list_bits(V_ABOVE_S8(v, 0) & there, c, above, aboves);
-                belows = list_bits(V_BELOW_S8(v, 0) & there, c, below, belows);
-                for (int32_t level = 1; level < p->most_high; level++) {
-                    const uint64_t more = V_ABOVE_S8(v, level) & there;
-                    const uint64_t less = V_BELOW_S8(v, -level) & there;
-                    if (more)
-                        aboves = list_bits(more, c, above, aboves);
-                    if (less)
-                        belows = list_bits(less, c, below, belows);
-                }
+            if (p->channels % BYTES == 0)
+                list_position(1, p, high, above, below, listed[r]);
+            else
+                list_position(0, p, high, above, below, listed[r]);
+            for (int side = 0; side < 2; side++) {
+                const int32_t some = listed[r][side];
+                V_STORE(above + side * room + some, none);
+                most[side] = some > most[side] ? some : most[side];
             }
-            listed[r][0] = aboves;
-            listed[r][1] = belows;
-            most[0] = aboves > most[0] ? aboves : most[0];
-            most[1] = belows > most[1] ? belows : most[1];
         }
         for (int side = 0; side < 2; side++) {
             strip->most[2 * (i / MR) + side] = most[side];
             for (int32_t r = 0; r < rows; r++) {
                 uint16_t *list = lists + (2 * r + side) * room;
-                for (int32_t e = listed[r][side]; e < most[side]; e += HALF_LANES)
-                    V_STORE(list + e, V_SET_S16((int16_t)none));
+                for (int32_t e = listed[r][side] + HALF_LANES; e < most[side]; e += HALF_LANES)
+                    V_STORE(list + e, none);
             }
         }
     }
