@@ -213,22 +213,22 @@ INLINE int32_t list_bits(uint64_t mask, int32_t base, uint16_t *list, int32_t li
 INLINE void list_position(const int whole, const knsoc_packed *p, const uint8_t *high,
                           uint16_t *above, uint16_t *below, int32_t *listed)
 {
-    int32_t aboves = 0, belows = 0;
+    int32_t count_above = 0, count_below = 0;
     for (int32_t c = 0; c < p->channels; c += (int32_t)BYTES) {
         const VEC v = V_LOAD(high + c);
         const int64_t left = p->channels - c;
         const uint64_t there =
             whole || left >= BYTES ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
-        aboves = list_bits(V_ABOVE_S8(v, 0) & there, c, above, aboves);
-        belows = list_bits(V_BELOW_S8(v, 0) & there, c, below, belows);
+        count_above = list_bits(V_ABOVE_S8(v, 0) & there, c, above, count_above);
+        count_below = list_bits(V_BELOW_S8(v, 0) & there, c, below, count_below);
         if (p->most_high > 1 && (V_BEYOND_ONE_S8(v) & there))
             for (int32_t level = 1; level < p->most_high; level++) {
-                aboves = list_bits(V_ABOVE_S8(v, level) & there, c, above, aboves);
-                belows = list_bits(V_BELOW_S8(v, -level) & there, c, below, belows);
+                count_above = list_bits(V_ABOVE_S8(v, level) & there, c, above, count_above);
+                count_below = list_bits(V_BELOW_S8(v, -level) & there, c, below, count_below);
             }
     }
-    listed[0] = aboves;
-    listed[1] = belows;
+    listed[0] = count_above;
+    listed[1] = count_below;
 }
 
 /* Lists the high bytes of groups of MR positions. The lists of a group are made equally long by a
@@ -360,7 +360,8 @@ INLINE void pointwise_neurons(const int kind, const int form, const int vectors,
     const int fetches = to == 0 && neuron + BLOCK < p->neurons;
     const int64_t next = fetches ? (int64_t)p->quads * 4 * BLOCK : 0;
     const int64_t rows = form == KNSOC_SUMS_SPLIT && fetches ? (p->channels + 1) * (int64_t)BLOCK : 0;
-    const int8_t *high = p->high_rows + (neuron + BLOCK) * (int64_t)(p->channels + 1);
+    const int8_t *high =
+        rows ? p->high_rows + (neuron + BLOCK) * (int64_t)(p->channels + 1) : weights;
     int64_t i = 0;
     for (; i + half < count; i += MR) {
         /* the next block's weights, of which some are needed in no order that a CPU foresees */
