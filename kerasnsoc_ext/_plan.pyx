@@ -41,6 +41,7 @@ cdef extern from "kernels.h" nogil:
         const char *name
         int (*available)()
         const knsoc_vector_kernels *vector
+        const char *(*missing)()
 
     const knsoc_row *const *knsoc_rows
 
@@ -69,7 +70,7 @@ cdef extern from "packed.h" nogil:
         int32_t columns, cells, channels
         const int32_t *fan_out_columns
         const uint8_t *fan_out_bytes
-        int32_t framed, lead_columns, lead_cells, framed_columns, framed_cells, fill
+        int32_t framed, lead_columns, lead_cells, framed_columns, framed_cells, fill, largest
         int32_t size_columns, size_cells, stride_columns, stride_cells
         int32_t output_columns, output_cells
         int64_t column_step, cell_step
@@ -197,6 +198,23 @@ def available_kernels():
             names.append(knsoc_rows[i].name.decode())
         i += 1
     return tuple(names)
+
+
+def missing_kernels():
+    """Why the other kernel rows of this build do not run here, by name."""
+    reasons = {}
+    cdef const char *reason
+    cdef Py_ssize_t i = 0
+    while knsoc_rows[i] != NULL:
+        if not knsoc_rows[i].available():
+            reason = NULL
+            if knsoc_rows[i].missing != NULL:
+                reason = knsoc_rows[i].missing()
+            reasons[knsoc_rows[i].name.decode()] = (
+                "this CPU lacks its instructions" if reason == NULL else reason.decode()
+            )
+        i += 1
+    return reasons
 
 
 cdef const knsoc_row *_find_row(kernel) except NULL:
@@ -593,7 +611,7 @@ cdef class Network:
         p.columns, p.cells, p.channels = columns.length, cells.length, op.conv.channels
         p.fan_out_columns = <const int32_t *>_address(packed.fan_out_columns)
         p.fan_out_bytes = <const uint8_t *>_address(packed.fan_out_bytes)
-        p.framed, p.fill = packed.framed, fill
+        p.framed, p.fill, p.largest = packed.framed, fill, largest
         p.lead_columns, p.lead_cells = columns.lead, cells.lead
         p.framed_columns, p.framed_cells = packed.framed_columns, packed.framed_cells
         p.size_columns, p.size_cells = columns.size, cells.size

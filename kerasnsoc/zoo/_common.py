@@ -15,13 +15,17 @@ L2_RATE = 4e-5
 
 Shape = tuple[int | None, int | None, int | None]
 
+Bits = tuple[int, int, int]
+"""Of the weights, the activations, and the first layer's weights."""
 
-def check_bits(weights: Any, activations: Any, inputs: Any = None) -> None:
-    """Refuse bit widths before anything is built."""
+
+def check_bits(weights: Any, activations: Any, inputs: Any = None) -> Bits:
+    """Refuse bit widths before anything is built; the first layer's default to the others'."""
     _check("weight_quantization", weights, (0, *range(2, 9)), "0 (float) or 2 to 8")
     check_activation_bits("activ_quantization", activations)
     if inputs is not None:
         _check("input_weight_quantization", inputs, (0, *range(2, 9)), "None, 0 or 2 to 8")
+    return weights, activations, weights if inputs is None else inputs
 
 
 def check_activation_bits(name: str, bits: Any) -> None:
@@ -112,11 +116,6 @@ def classifier(x: Any, classes: int) -> Any:
     return keras.layers.Activation(function, name=f"act_{function}")(x)
 
 
-def quantized(
-    model: keras.Model, weights: int, activations: int, inputs: int | None
-) -> keras.Model:
-    """The model with the bit widths of the model functions; all 0 leaves it as built."""
-    inputs = weights if inputs is None else inputs
-    if not (weights or activations or inputs):
-        return model
-    return quantize(model, weights, activations, inputs)
+def quantized(model: keras.Model, bits: Bits) -> keras.Model:
+    """The model with the bit widths that `check_bits` returned; all 0 leaves it as built."""
+    return quantize(model, *bits) if any(bits) else model

@@ -35,6 +35,9 @@ _MODELS: dict[str, tuple[str, ...]] = {
 _ALIASES = {"mobilenet_imagenet_edge": "mobilenet_edge_imagenet"}
 _WITHOUT_BITS = ("convtiny_cwru", "mobilenet_edge_imagenet")
 _WITHOUT_INPUT_BITS = ("convtiny_dvs_gesture", "convtiny_dvs_handy", "pointnet_plus_modelnet40")
+_HEAD = "1conv"
+"""First layer of a detector behind its body."""
+
 _SIZES = (32, 64, 96, 128, 160, 192, 224)
 
 
@@ -46,11 +49,22 @@ class Action(StrEnum):
     TUNE = "tune"
     EVAL = "eval"
     RESCALE = "rescale"
+    EXTRACT = "extract"
 
 
 zoo = typer.Typer(help="Trained networks: list, fetch, verify.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+DataPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", "--data_dir", "-d", help="Default: in the folder datasets of KERASNSOC_HOME."
+    ),
+]
+SavePath = Annotated[
+    Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
+]
+Seed = Annotated[int, typer.Option(min=0)]
 
 
 def register(app: typer.Typer) -> None:
@@ -84,6 +98,7 @@ def create(
     weight_bits: Annotated[int, typer.Option("--weight_bits", "-wq", min=0, max=8)] = 0,
     activation_bits: Annotated[int, typer.Option("--activation_bits", "-aq", min=0, max=8)] = 0,
     summary: Annotated[bool, typer.Option("--summary", help="Print the layers.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build a model of the zoo and save it."""
     name = _ALIASES.get(model, model)
@@ -116,7 +131,11 @@ def create(
         path = path.with_name(f"{path.name}.keras")
     built.save(path)
     if summary:
-        built.summary()
+        built.summary(print_fn=lambda text: typer.echo(text, err=as_json))
+    if as_json:
+        content = {"name": built.name, "parameters": built.count_params(), "output": str(path)}
+        typer.echo(json.dumps(content, indent=2))
+        return
     typer.echo(f"{built.name}: {built.count_params():,} parameters, saved as {path}")
 
 
@@ -125,7 +144,7 @@ def train(
         str,
         typer.Argument(
             metavar="NAME",
-            help="cifar10, cwru, dvs, imagenet (rescale only), kws, kws-edge, mnist, modelnet40, "
+            help="cifar10, cifar10-small, cwru, dvs, imagenet, kws, kws-edge, mnist, modelnet40, "
             "utk_face or yolo.",
         ),
     ],
@@ -133,25 +152,33 @@ def train(
         Action,
         typer.Argument(
             help="run: the whole recipe; train, tune, eval: one model file; rescale: the same "
-            "weights for another size of images."
+            "weights for another size of images; extract: samples of imagenet, or the body of yolo."
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="run: folder of the run.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "--out_dir",
+            "-o",
+            metavar="DIR",
+            help="run: folder of the run; imagenet extract: folder of the samples.",
+        ),
     ] = None,
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="All but run: a .keras file.")
     ] = None,
-    savemodel: Annotated[
-        Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", "-d", help="Default: in the folder datasets of KERASNSOC_HOME."),
-    ] = None,
+    savemodel: SavePath = None,
+    data: DataPath = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", "-e", min=1, help="run: at most so many in a step.")
     ] = None,
+    initial_epoch: Annotated[
+        int,
+        typer.Option(
+            "--initial_epoch", "-ie", min=0, help="imagenet train, tune: epochs done before."
+        ),
+    ] = 0,
     batch_size: Annotated[int | None, typer.Option("--batch_size", "-b", min=1)] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning_rate", "-lr")] = None,
     freeze_before: Annotated[
@@ -183,38 +210,64 @@ def train(
         typer.Option("--nms_threshold", "-nms", min=0, max=1, help="yolo: default 0.5."),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option("--image_size", "-i", min=1, help="rescale: the new size.")
+        int | None,
+        typer.Option(
+            "--image_size", "-i", min=1, help="rescale: the new size; imagenet extract: 224."
+        ),
+    ] = None,
+    num_samples: Annotated[
+        int | None,
+        typer.Option("--num_samples", "-ns", min=1, help="imagenet extract: default 1024."),
     ] = None,
     runtime: Annotated[
         bool, typer.Option("--runtime", "-rt", "-ak", help="eval: run on integers.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network by its recipe; what was interrupted goes on when called again."""
+    """Train a network by its recipe, or go on with it."""
     _quiet()
-    from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
+    from kerasnsoc.zoo.recipes.catalog import get_task
 
-    if (name == "imagenet") != (action is Action.RESCALE):
-        raise typer.BadParameter("rescale is for imagenet, and imagenet has no other action")
+    is_imagenet = name == "imagenet"
     if action is Action.RESCALE:
+        if not is_imagenet:
+            raise typer.BadParameter("rescale is for imagenet")
         if model is None or image_size is None:
             raise typer.BadParameter("rescale needs --model FILE and --image_size N")
-        _rescale(model, image_size, model if savemodel is None else savemodel)
+        _rescale(model, image_size, model if savemodel is None else savemodel, as_json)
         return
-    if image_size is not None:
-        raise typer.BadParameter("--image_size is for rescale")
-    if name not in TASKS:
-        raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+    samples = is_imagenet and action is Action.EXTRACT
+    if (image_size, num_samples) != (None, None) and not samples:
+        raise typer.BadParameter(
+            "--image_size is for rescale and extract of imagenet, --num_samples for extract"
+        )
+    _check_recipe(name)
+    if action is Action.EXTRACT:
+        if samples:
+            if output is None:
+                raise typer.BadParameter("extract of imagenet needs --out_dir DIR")
+            _extract_samples(data, output, image_size or 224, num_samples or 1024, batch_size)
+        elif name == "yolo":
+            if model is None or savemodel is None:
+                raise typer.BadParameter("extract of yolo needs --model FILE and --savemodel FILE")
+            _extract_body(model, savemodel)
+        else:
+            raise typer.BadParameter("extract is for imagenet and yolo")
+        return
+    if initial_epoch and not (is_imagenet and action in (Action.TRAIN, Action.TUNE)):
+        raise typer.BadParameter("--initial_epoch is for train and tune of imagenet")
+    if is_imagenet and action is Action.RUN:
+        raise typer.BadParameter(
+            "imagenet has no run: use create, train, quantize and tune (docs/zoo.md)"
+        )
     if action is Action.RUN and output is None:
         raise typer.BadParameter("run needs --output DIR")
     if action is not Action.RUN and model is None:
         raise typer.BadParameter(f"{action.value} needs --model FILE")
     if action in (Action.TRAIN, Action.TUNE) and epochs is None:
         raise typer.BadParameter(f"{action.value} needs --epochs N")
-    for path in (data, model, teacher, anchors):
-        if path is not None and not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
+    _check_paths(data, model, teacher, anchors)
     task = get_task(name)
     has_choices = any(value is not None for value in (anchors, objects, overlaps))
     if has_choices and (task.kind != "boxes" or action is Action.RUN):
@@ -249,7 +302,8 @@ def train(
         assert model is not None
         if action is Action.EVAL:
             result = evaluate_file(task, loaded, model, on_runtime=runtime)
-            echo(f"{result['metric']} {result['value']:.4f} on {result['runs_on']}")
+            more = f", top 5 {result['top_5']:.4f}" if "top_5" in result else ""
+            echo(f"{result['metric']} {result['value']:.4f}{more} on {result['runs_on']}")
         else:
             assert epochs is not None
             result = train_file(
@@ -261,6 +315,7 @@ def train(
                 epochs=epochs,
                 batch=batch_size,
                 rate=learning_rate,
+                first_epoch=initial_epoch,
                 freeze_before=freeze_before,
                 teacher=teacher,
                 last_bits=last_bits,
@@ -274,28 +329,20 @@ def train(
 def prune(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, as for train.")],
     model: Annotated[Path, typer.Option("--model", "-m", help="A .keras file.")],
-    savemodel: Annotated[
-        Path | None, typer.Option("--savemodel", "-s", help="Default: the model is replaced.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", "-d", help="Default: in the folder datasets of KERASNSOC_HOME."),
-    ] = None,
+    savemodel: SavePath = None,
+    data: DataPath = None,
     loss: Annotated[
         float, typer.Option("--loss", min=0, help="What the metric may lose at most.")
     ] = 0.01,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Delete filters with small weights, as long as the metric hardly suffers."""
+    """Delete filters that a network hardly needs."""
     _quiet()
-    from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
+    from kerasnsoc.zoo.recipes.catalog import get_task
 
-    if name not in TASKS:
-        raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
-    for path in (data, model):
-        if path is not None and not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
+    _check_recipe(name)
+    _check_paths(data, model)
     from kerasnsoc.zoo.recipes.singles import prune_file
 
     task = get_task(name)
@@ -391,26 +438,32 @@ def list_networks(as_json: AsJson = False) -> None:
 
 
 @zoo.command()
-def fetch(key: Annotated[str, typer.Argument(metavar="KEY")]) -> None:
+def fetch(key: Annotated[str, typer.Argument(metavar="KEY")], as_json: AsJson = False) -> None:
     """Print the path of a verified network; download it if allowed."""
     from kerasnsoc.zoo.registry import pretrained_path
 
-    typer.echo(str(pretrained_path(key)))
+    path = str(pretrained_path(key))
+    typer.echo(json.dumps({"key": key, "path": path}, indent=2) if as_json else path)
 
 
 @zoo.command("verify")
-def verify_networks() -> None:
+def verify_networks(as_json: AsJson = False) -> None:
     """Check digest and content of all networks that are here."""
     from kerasnsoc.artifact import load
     from kerasnsoc.zoo.registry import list_pretrained, read_pretrained
 
+    verified = []
     for record in list_pretrained():
         if not record.is_bundled:
             continue
         content = read_pretrained(record.key)
         if record.format == "nsoc":
             load(content)
-        typer.echo(f"ok: {record.key}, sha256 {record.sha256}")
+        verified.append({"key": record.key, "ok": True, "sha256": record.sha256})
+        if not as_json:
+            typer.echo(f"ok: {record.key}, sha256 {record.sha256}")
+    if as_json:
+        typer.echo(json.dumps(verified, indent=2))
 
 
 def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) -> Any:
@@ -444,13 +497,59 @@ def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) 
     return model
 
 
-def _rescale(model: Path, image_size: int, save: Path) -> None:
+def _check_recipe(name: str) -> None:
+    from kerasnsoc.zoo.recipes.catalog import TASKS
+
+    if name not in TASKS:
+        raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+
+
+def _check_paths(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+
+
+def _rescale(model: Path, image_size: int, save: Path, as_json: bool) -> None:
     from kerasnsoc.quantization import load_quantized_model
     from kerasnsoc.zoo.imagenet.rescaling import rescale_model
 
     rescaled = rescale_model(load_quantized_model(model, compile=False), image_size)
     rescaled.save(save)
+    if as_json:
+        shape = list(rescaled.input_shape[1:])
+        content = {"name": rescaled.name, "input_shape": shape, "output": str(save)}
+        typer.echo(json.dumps(content, indent=2))
+        return
     typer.echo(f"{rescaled.name}: input {rescaled.input_shape[1:]}, saved as {save}")
+
+
+def _extract_samples(
+    data: Path | None, folder: Path, side: int, count: int, batch: int | None
+) -> None:
+    from kerasnsoc.zoo.recipes.records import extract_samples, load_records
+
+    records = load_records(data, 0).records
+    assert records is not None
+    path = folder / f"imagenet_{side}.npz"
+    found = extract_samples(records, path, side, count, 64 if batch is None else batch)
+    typer.echo(f"{found} samples of {side} x {side} pixels, saved as {path}")
+
+
+def _extract_body(model: Path, save: Path) -> None:
+    import keras
+
+    from kerasnsoc.quantization import load_quantized_model
+
+    detector = load_quantized_model(model, compile=False)
+    names = [layer.name for layer in detector.layers]
+    if _HEAD not in names:
+        raise ValueError(
+            f"model {detector.name!r} has no layer {_HEAD!r}, where the head of `yolo_base` begins"
+        )
+    end = detector.layers[names.index(_HEAD) - 1]
+    keras.Model(detector.input, end.output, name=f"{detector.name}_body").save(save)
+    typer.echo(f"the layers up to {end.name!r}, saved as {save}")
 
 
 def _quiet() -> None:

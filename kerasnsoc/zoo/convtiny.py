@@ -114,7 +114,7 @@ def convtiny_cwru() -> keras.Model:
 def _dvs_network(
     input_shape: Any, classes: int, filters: dict[str, int], weights: int, activations: int
 ) -> keras.Model:
-    _common.check_bits(weights, activations)
+    bits = _common.check_bits(weights, activations)
     _common.check_positive("classes", classes)
     last = list(filters)[-1]
     image, x = _common.image_input(_common.check_shape(input_shape), None)
@@ -127,4 +127,4 @@ def _dvs_network(
     x = dense_block(x, classes, add_activation=False, use_bias=False, name="dense")
     x = _common.classifier(x, classes)
     x = keras.layers.Reshape((classes,), name="reshape_2")(x)
-    return _common.quantized(keras.Model(image, x, name="dvs_network"), weights, activations, None)
+    return _common.quantized(keras.Model(image, x, name="dvs_network"), bits)

@@ -52,7 +52,7 @@ def ds_cnn_cifar10(
     ValueError
         If an argument is out of range; nothing is built then.
     """
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     _common.check_positive("classes", classes)
     _common.check_alpha(alpha)
     image, x = _common.image_input(_common.check_shape(input_shape), input_scaling)
@@ -74,12 +74,7 @@ def ds_cnn_cifar10(
         x, classes, (3, 3), pooling="global_avg", add_activation=False, name="separable_10", **_SAME
     )
     name = "ds_cnn_cifar10" if alpha == 1 else f"ds_cnn_cifar10_{alpha:g}"
-    return _common.quantized(
-        keras.Model(image, x, name=name),
-        weight_quantization,
-        activ_quantization,
-        input_weight_quantization,
-    )
+    return _common.quantized(keras.Model(image, x, name=name), bits)
 
 
 def ds_cnn_kws(
@@ -124,7 +119,7 @@ def ds_cnn_kws(
         If an argument is out of range, or the last activation should be float while the others are
         quantized; nothing is built then.
     """
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     last_bits = activ_quantization
     if last_layer_activ_quantization is not None:
         last_bits = last_layer_activ_quantization
@@ -155,12 +150,7 @@ def ds_cnn_kws(
         x = keras.layers.Flatten(name="flatten")(x)
         x = dense_block(x, classes, add_activation=False, name="dense_7")
         x = _common.classifier(x, classes)
-    model = _common.quantized(
-        keras.Model(image, x, name="ds_cnn_kws"),
-        weight_quantization,
-        activ_quantization,
-        input_weight_quantization,
-    )
+    model = _common.quantized(keras.Model(image, x, name="ds_cnn_kws"), bits)
     if last_bits != activ_quantization:
         model = quantize_layer(model, "separable_6_relu", last_bits)
     return model

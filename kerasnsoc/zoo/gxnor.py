@@ -42,7 +42,7 @@ def gxnor_mnist(
     ValueError
         If a bit width or the scaling is out of range; nothing is built then.
     """
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     image, x = _common.image_input((28, 28, 1), input_scaling)
     for block, filters in ((1, 32), (2, 64)):
         x = conv_block(
@@ -57,9 +57,4 @@ def gxnor_mnist(
     x = keras.layers.Flatten(name="flatten")(x)
     x = dense_block(x, 512, add_batchnorm=True, name="fc1")
     x = dense_block(x, 10, add_batchnorm=True, add_activation=False, name="predictions")
-    return _common.quantized(
-        keras.Model(image, x, name="gxnor_mnist"),
-        weight_quantization,
-        activ_quantization,
-        input_weight_quantization,
-    )
+    return _common.quantized(keras.Model(image, x, name="gxnor_mnist"), bits)

@@ -87,7 +87,7 @@ def mobilenet_imagenet(
     UserWarning
         If the input has neither 1 nor 3 channels.
     """
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     _common.check_alpha(alpha)
     _common.check_pooling(pooling)
     if input_shape is None:
@@ -141,9 +141,7 @@ def mobilenet_imagenet(
         x = _common.classifier(x, classes)
         x = keras.layers.Reshape((classes,), name="reshape_2")(x)
     model = keras.Model(image, x, name=f"mobilenet_{alpha:.2f}_{shape[0]}_{classes}")
-    return _common.quantized(
-        model, weight_quantization, activ_quantization, input_weight_quantization
-    )
+    return _common.quantized(model, bits)
 
 
 def mobilenet_edge_imagenet(

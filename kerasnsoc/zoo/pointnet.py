@@ -67,7 +67,8 @@ def pointnet_plus_modelnet40(
     UserWarning
         If `features` is neither 1 nor 3.
     """
-    _common.check_bits(weight_quantization, activ_quantization)
+    inputs = _INPUT_BITS if weight_quantization or activ_quantization else None
+    bits = _common.check_bits(weight_quantization, activ_quantization, inputs)
     for name, value in (
         ("selected_points", selected_points),
         ("features", features),
@@ -116,13 +117,7 @@ def pointnet_plus_modelnet40(
     x = dense_block(x, 8 * base, add_batchnorm=True, name="fc2")
     x = dense_block(x, classes, add_activation=False, name="dense")
     x = _common.classifier(x, classes)
-    inputs = _INPUT_BITS if weight_quantization or activ_quantization else None
-    return _common.quantized(
-        keras.Model(image, x, name="pointnet_plus"),
-        weight_quantization,
-        activ_quantization,
-        inputs,
-    )
+    return _common.quantized(keras.Model(image, x, name="pointnet_plus"), bits)
 
 
 def _sparse_block(x: Any, filters: int, size: tuple[int, int], pooling: str | None, name: str):

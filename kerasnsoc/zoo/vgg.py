@@ -44,7 +44,7 @@ def vgg_cifar10(
     ValueError
         If an argument is out of range; nothing is built then.
     """
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     _common.check_positive("classes", classes)
     image, x = _common.image_input(_common.check_shape(input_shape), input_scaling)
     for index, filters in enumerate((128, 128, 256, 256, 512, 512, 1024)):
@@ -61,12 +61,7 @@ def vgg_cifar10(
     x = keras.layers.Flatten(name="flatten")(x)
     x = dense_block(x, 1024, add_batchnorm=True, use_bias=False, name="dense_7")
     x = dense_block(x, classes, add_activation=False, use_bias=False, name="dense_8")
-    return _common.quantized(
-        keras.Model(image, x, name="vgg_cifar10"),
-        weight_quantization,
-        activ_quantization,
-        input_weight_quantization,
-    )
+    return _common.quantized(keras.Model(image, x, name="vgg_cifar10"), bits)
 
 
 def vgg_imagenet(
@@ -108,7 +103,7 @@ def vgg_imagenet(
     ValueError
         If an argument is out of range; nothing is built then.
     """
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     _common.check_pooling(pooling)
     if include_top:
         _common.check_positive("classes", classes)
@@ -149,12 +144,7 @@ def vgg_imagenet(
             x = keras.layers.Dropout(0.5, name=f"dropout_{index}")(x)
         x = dense_block(x, classes, add_activation=False, name="predictions")
         x = _common.classifier(x, classes)
-    return _common.quantized(
-        keras.Model(image, x, name=f"vgg11_{shape[0]}_{classes}"),
-        weight_quantization,
-        activ_quantization,
-        input_weight_quantization,
-    )
+    return _common.quantized(keras.Model(image, x, name=f"vgg11_{shape[0]}_{classes}"), bits)
 
 
 def vgg_utk_face(
@@ -187,7 +177,7 @@ def vgg_utk_face(
     ValueError
         If an argument is out of range; nothing is built then.
     """
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     image, x = _common.image_input(_common.check_shape(input_shape), input_scaling)
     for index, filters in enumerate((32, 32, 64, 64, 84)):
         x = conv_block(
@@ -205,9 +195,4 @@ def vgg_utk_face(
     x = keras.layers.Flatten(name="flatten")(x)
     x = dense_block(x, 64, add_batchnorm=True, use_bias=False, name="dense_1")
     x = dense_block(x, 1, add_activation=False, name="dense_2")
-    return _common.quantized(
-        keras.Model(image, x, name="vgg_utk_face"),
-        weight_quantization,
-        activ_quantization,
-        input_weight_quantization,
-    )
+    return _common.quantized(keras.Model(image, x, name="vgg_utk_face"), bits)

@@ -11,8 +11,6 @@ from kerasnsoc.zoo import _common
 from kerasnsoc.zoo.layer_blocks import separable_conv_block
 from kerasnsoc.zoo.mobilenet import mobilenet_imagenet
 
-_HEAD_FILTERS = 1024
-
 
 def yolo_base(
     input_shape: tuple[int, int, int] = (224, 224, 3),
@@ -24,6 +22,7 @@ def yolo_base(
     activ_quantization: int = 0,
     input_weight_quantization: int | None = None,
     *,
+    head_filters: int = 1024,
     input_scaling: tuple[float, float] | None = None,
 ) -> keras.Model:
     """Build a detector with random weights.
@@ -36,6 +35,8 @@ def yolo_base(
         Classes, and anchor boxes of each grid cell.
     alpha : float
         Width multiplier of the body; the head keeps its filters.
+    head_filters : int
+        Of the three layers behind the body, ours: small images with few classes need less.
     dropout : float
         As for `mobilenet_imagenet`, whose top is left out: it has no effect.
     weight_quantization, activ_quantization : int
@@ -58,7 +59,8 @@ def yolo_base(
     """
     _common.check_positive("classes", classes)
     _common.check_positive("nb_box", nb_box)
-    _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
+    _common.check_positive("head_filters", head_filters)
+    bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     shape = _common.check_shape(input_shape)
     if None in shape:
         raise ValueError(
@@ -72,7 +74,7 @@ def yolo_base(
     for name in ("1conv", "2conv", "3conv"):
         x = separable_conv_block(
             x,
-            _HEAD_FILTERS,
+            head_filters,
             (3, 3),
             add_batchnorm=True,
             padding="same",
@@ -91,9 +93,4 @@ def yolo_base(
         bias_initializer=keras.initializers.RandomNormal(stddev=deviation),
         name="detection_layer",
     )
-    return _common.quantized(
-        keras.Model(body.input, x, name="yolo_base"),
-        weight_quantization,
-        activ_quantization,
-        input_weight_quantization,
-    )
+    return _common.quantized(keras.Model(body.input, x, name="yolo_base"), bits)

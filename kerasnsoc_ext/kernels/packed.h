@@ -50,6 +50,7 @@ typedef struct knsoc_packed {
     int32_t lead_columns, lead_cells;    /* border in front */
     int32_t framed_columns, framed_cells;
     int32_t fill;                        /* value of the border */
+    int32_t largest;                     /* no input is larger, nor is the border */
     /* windows */
     int32_t size_columns, size_cells, stride_columns, stride_cells;
     int32_t output_columns, output_cells;

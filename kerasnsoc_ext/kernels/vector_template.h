@@ -2,8 +2,9 @@
  *
  * The includer defines TARGET, the attribute of every function here; VEC, LANES (32-bit lanes of a
  * vector), NV (vectors of a dense block), MR (output positions whose potentials stay in registers
- * together), MOST_ROWS (the same where half a block of neurons suffices) and the operations that start with V_. Small functions are inlined into loops whose
- * bounds are then constants, so that arrays of vectors become registers.
+ * together), MOST_ROWS (the same where half a block of neurons suffices) and the operations that
+ * start with V_; V_OWN_EVENTS leaves the event form to the includer. Small functions are inlined into
+ * loops whose bounds are then constants, so that arrays of vectors become registers.
  */
 #include <string.h>
 
@@ -206,6 +207,9 @@ INLINE void dense_all(const int kind, const knsoc_packed *p, const uint8_t *inpu
 }
 
 #ifdef V_SPLITS
+#ifndef V_NEEDS_SPLIT
+#define V_NEEDS_SPLIT(p) (!(p)->single_dots)
+#endif
 TARGET static void vector_dense_split(const knsoc_packed *p, const uint8_t *inputs, int64_t cell,
                                       int64_t column, void *outputs)
 {
@@ -223,7 +227,7 @@ TARGET static void vector_dense(const knsoc_packed *p, const uint8_t *inputs, vo
     }
 #endif
 #ifdef V_SPLITS
-    if (!p->single_dots) {
+    if (V_NEEDS_SPLIT(p)) {
         vector_dense_split(p, inputs, cell, column, outputs);
         return;
     }
@@ -241,6 +245,7 @@ TARGET static void vector_pointwise(const knsoc_packed *p, const int16_t *sums, 
     dense_all(DOT_S16, &one, (const uint8_t *)sums, 2 * (int64_t)p->channels, 0, outputs);
 }
 
+#ifndef V_OWN_EVENTS
 /* ---- events: only inputs that are not zero, two at a time -------------------------------------- */
 
 /* Adds `count` events to 16-bit potentials. Weights of an event block are stored such that the
@@ -453,6 +458,7 @@ TARGET static void vector_events(const knsoc_packed *p, const knsoc_events *even
     else
         conv_events(p, events, scratch, outputs);
 }
+#endif
 
 /* ---- depthwise: 16-bit sums, proved to suffice ------------------------------------------------- */
 

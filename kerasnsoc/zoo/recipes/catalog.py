@@ -8,8 +8,10 @@ from kerasnsoc.zoo.recipes.task import Task
 
 _PLACES = {
     "cifar10": ("images", "CIFAR10"),
+    "cifar10-small": ("images", "CIFAR10_SMALL"),
     "cwru": ("images", "CWRU"),
     "dvs": ("events", "DVS"),
+    "imagenet": ("records", "IMAGENET"),
     "kws": ("sounds", "KWS"),
     "kws-edge": ("sounds", "KWS_EDGE"),
     "mnist": ("images", "MNIST"),

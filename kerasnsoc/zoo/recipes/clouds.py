@@ -74,7 +74,7 @@ CLOUDS = Task(
     steps=(Step(8, 2e-3), Step(5, 1e-3, (8, 4, 4))),
     batch=32,
     scaling=(127.0, 127),
-    train=Schedule("exponential", 1e-3, 1e-5),
-    tune=Schedule("exponential", 1e-3, 1e-5),
+    train=Schedule("exponential", 1e-3, 1e-5, batch=16),
+    tune=Schedule("exponential", 1e-3, 1e-5, batch=16),
     data_license="generated",
 )

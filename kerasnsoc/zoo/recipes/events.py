@@ -76,8 +76,8 @@ DVS = Task(
     steps=(Step(12, 3e-3), Step(8, 1e-3, (4, 4, 4))),
     batch=64,
     scaling=(1.0, 0),
-    train=Schedule("cyclic", 1e-3, 1e-5, 4, "triangular2"),
-    tune=Schedule("cyclic", 1e-4, 1e-6, 4, "triangular2"),
+    train=Schedule("cyclic", 1e-3, 1e-5, 4, "triangular2", batch=32),
+    tune=Schedule("cyclic", 1e-4, 1e-6, 4, "triangular2", batch=32),
     data_license="CC BY 4.0 (UCI optical recognition of handwritten digits, E. Alpaydin and "
     "C. Kaynak); the events are generated",
     is_events=True,

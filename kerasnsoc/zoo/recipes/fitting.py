@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from kerasnsoc.training.distiller import Distiller, KLDistillationLoss
 from kerasnsoc.training.schedules import CyclicLR, constant_then_exponential
+from kerasnsoc.zoo.imagenet.rescaling import rescale_model
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Task
+from kerasnsoc.zoo.recipes.variations import random_squares
 
 if TYPE_CHECKING:
     from kerasnsoc.runtime import Model
@@ -24,6 +26,10 @@ _SHORT_STEPS = 5000
 _SHORT_MOMENTUM = 0.9
 _TEACHER = {"alpha": 0.1, "temperature": 10}
 """As published for `gxnor_mnist`."""
+
+_MEASURED = 64
+_MAP_PERIOD, _LEAST_GAIN, _PATIENCE = 4, 1e-3, 10
+"""Of single trainings of detectors: epochs between measurements, and when to stop early."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -40,12 +46,14 @@ class Batches(keras.utils.PyDataset):
         scaling: tuple[float, float],
         augment: Any = None,
         seed: int | None = None,
+        crop: int | None = None,
     ) -> None:
         super().__init__()
         self._x, self._y, self._batch = x, y, batch
         self._scaling = scaling
         self._augment = augment
         self._seed = seed
+        self._crop = crop
         self._epoch = 0
         self._order = np.arange(len(x))
         self._shuffle()
@@ -61,8 +69,11 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         x = self._x[chosen]
+        rng = np.random.default_rng([self._seed or 0, self._epoch, index])
         if self._augment is not None:
-            x = self._augment(x, np.random.default_rng([self._seed or 0, self._epoch, index]))
+            x = self._augment(x, rng)
+        if self._crop is not None:
+            x = random_squares(x, self._crop, rng)
         return reals(x, self._scaling), self._y[chosen]
 
     def on_epoch_end(self) -> None:
@@ -103,6 +114,9 @@ def fit(
     seed: int,
     backup: Path | None = None,
     teacher: keras.Model | None = None,
+    crop: int | None = None,
+    first_epoch: int = 0,
+    best: Path | None = None,
     echo: Echo = print,
 ) -> None:
     """Train a network in place.
@@ -114,10 +128,19 @@ def fit(
         interruption; removed at the end.
     teacher : keras.Model, optional
         For distillation, with outputs like those of the network.
+    crop : int, optional
+        Side of the random squares to train on, see `Step`.
+    first_epoch : int
+        Where to begin in the schedule.
+    best : Path, optional
+        The held-out part is looked at as well: a detector stops when it learns nothing more; of
+        records the best epoch is kept, in this folder.
     """
+    if crop is not None:
+        whole, model = model, rescale_model(model, crop)
+        teacher = None if teacher is None else rescale_model(teacher, crop)
     keras.utils.set_random_seed(seed)
-    batches = _batches(model, task, data, batch, seed)
-    steps = len(batches)
+    batches, steps = _batches(model, task, data, batch, seed, crop)
     if epochs * steps < _SHORT_STEPS:
         norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
         for layer in norms:
@@ -132,6 +155,10 @@ def fit(
         backup.mkdir(parents=True, exist_ok=True)
         callbacks.append(keras.callbacks.BackupAndRestore(str(backup)))
     trained, loss, metrics = _with_loss(model, task, data)
+    held_out = None
+    if best is not None and (task.kind == "boxes" or data.records is not None):
+        held_out, watching = _watched(model, task, data, batch, best)
+        callbacks += watching
     if teacher is None:
         trained.compile(optimizer, loss, metrics=metrics)
     else:
@@ -145,13 +172,27 @@ def fit(
         )
     # a bar on a terminal, a line for each epoch in a log
     verbose = 1 if sys.stdout.isatty() else 2
-    trained.fit(batches, epochs=epochs, callbacks=callbacks, verbose=verbose)
+    trained.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=first_epoch,
+        steps_per_epoch=None if data.records is None else steps,
+        shuffle=data.records is None,  # records are shuffled where they are read
+        validation_data=held_out,
+        validation_steps=None if data.records is None else -(-data.records.count(False) // batch),
+        callbacks=callbacks,
+        verbose=verbose,
+    )
+    if crop is not None:
+        whole.set_weights(model.get_weights())
 
 
 def measure(model: keras.Model, task: Task, data: Data) -> float:
     """The task's metric on the held-out part."""
     if task.kind == "boxes":
         return _mean_average_precision(model, data, is_keras_model=True)
+    if data.records is not None:
+        return measure_records(model, data)["accuracy"]
     outputs = model.predict(
         Batches(data.test_x, data.test_y, 256, scaling_of(model, task)), verbose=0
     )
@@ -162,8 +203,32 @@ def measure_integer(network: Model, task: Task, data: Data) -> float:
     """The same of a converted network."""
     if task.kind == "boxes":
         return _mean_average_precision(network, data, is_keras_model=False)
+    if data.records is not None:
+        return measure_records(network, data)["accuracy"]
     outputs = network.evaluate(as_input(data.test_x, task))
     return score(outputs.reshape(len(outputs), -1), task, data)
+
+
+def measure_records(model: keras.Model | Model, data: Data) -> dict[str, float]:
+    """Accuracy on the validation images: of the first class, and whether the first five hold it.
+
+    A Keras model takes the pixels as training does, an integer network rounded ones.
+    """
+    from kerasnsoc.zoo.recipes.records import BEST_OF, ranks
+
+    assert data.records is not None
+    found: list[npt.NDArray[np.int64]] = []
+    if isinstance(model, keras.Model):
+        batches = data.records.batches(model, False, _MEASURED, is_raw=has_rescaling(model))
+        for images, labels in batches:
+            outputs = np.asarray(model.predict_on_batch(images))
+            found.append(ranks(outputs, np.asarray(labels).reshape(-1).astype(np.int64)))
+    else:
+        for pixels, integers in data.records.integers(model.input_dims[0], False, _MEASURED):
+            outputs = model.evaluate(pixels)
+            found.append(ranks(outputs.reshape(len(pixels), -1), integers))
+    places = np.concatenate(found)
+    return {"accuracy": float(np.mean(places == 0)), "top_5": float(np.mean(places < BEST_OF))}
 
 
 def as_input(x: npt.NDArray[Any], task: Task) -> npt.NDArray[Any]:
@@ -179,38 +244,70 @@ def score(outputs: npt.NDArray[Any], task: Task, data: Data) -> float:
 
 
 def _mean_average_precision(model: Any, data: Data, *, is_keras_model: bool) -> float:
+    return float(_evaluation(model, data, is_keras_model=is_keras_model).evaluate_map()[0])
+
+
+def _evaluation(model: Any, data: Data, *, is_keras_model: bool = True) -> Any:
     from kerasnsoc.zoo.detection.map_evaluation import MapEvaluation
 
     parts = data.detection
     objects, overlaps = parts.get("thresholds", (0.5, 0.5))
-    evaluation = MapEvaluation(
+    return MapEvaluation(
         model,
         parts["test"],
         data.classes,
         parts["anchors"],
+        period=_MAP_PERIOD,
         obj_threshold=objects,
         nms_threshold=overlaps,
         is_keras_model=is_keras_model,
     )
-    return float(evaluation.evaluate_map()[0])
 
 
-def _batches(model: keras.Model, task: Task, data: Data, batch: int, seed: int) -> Any:
+def _batches(
+    model: keras.Model, task: Task, data: Data, batch: int, seed: int, crop: int | None
+) -> tuple[Any, int]:
+    """What is trained on, and how many batches an epoch has."""
+    batches: Any
+    if data.records is not None:
+        batches = data.records.batches(model, True, batch, is_raw=has_rescaling(model))
+        return batches, -(-data.records.count(True) // batch)
     if task.kind == "boxes":
-        from kerasnsoc.zoo.detection.dataset import DetectionData
+        batches = _boxes(model, data, "train", batch, seed)
+    else:
+        scaling = scaling_of(model, task)
+        batches = Batches(data.train_x, data.train_y, batch, scaling, data.augment, seed, crop)
+    return batches, len(batches)
 
-        _, rows, columns, _ = model.output_shape
-        return DetectionData(
-            data.detection["train"],
-            data.classes,
-            data.detection["anchors"],
-            model.input_shape[1:3],
-            (columns, rows),
-            batch,
-            normalize=not has_rescaling(model),
-            seed=seed,
-        )
-    return Batches(data.train_x, data.train_y, batch, scaling_of(model, task), data.augment, seed)
+
+def _boxes(model: keras.Model, data: Data, part: str, batch: int, seed: int = 0) -> Any:
+    from kerasnsoc.zoo.detection.dataset import DetectionData
+
+    _, rows, columns, _ = model.output_shape
+    return DetectionData(
+        data.detection[part],
+        data.classes,
+        data.detection["anchors"],
+        model.input_shape[1:3],
+        (columns, rows),
+        batch,
+        is_training=part == "train",
+        normalize=not has_rescaling(model),
+        seed=seed,
+    )
+
+
+def _watched(
+    model: keras.Model, task: Task, data: Data, batch: int, folder: Path
+) -> tuple[Any, list[Any]]:
+    """The held-out part as batches, and what looks at it after an epoch."""
+    if data.records is not None:
+        from kerasnsoc.zoo.recipes.records import KeepBest
+
+        batches = data.records.batches(model, False, batch, is_raw=has_rescaling(model))
+        return batches, [KeepBest(folder)]
+    stop = keras.callbacks.EarlyStopping("val_loss", min_delta=_LEAST_GAIN, patience=_PATIENCE)
+    return _boxes(model, data, "test", batch), [_evaluation(model, data), stop]
 
 
 def _with_loss(model: keras.Model, task: Task, data: Data) -> tuple[keras.Model, Any, list[Any]]:

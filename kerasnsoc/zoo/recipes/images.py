@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ import numpy.typing as npt
 from kerasnsoc._extras import require
 from kerasnsoc.zoo import _home
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
+from kerasnsoc.zoo.recipes.variations import flip_shift_cut, mirror
 
 CIFAR_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
 CIFAR_WIDTH = 0.7
-"""Width of the shipped CIFAR-10 network, whose artifact stays below 1 MB."""
+"""Width of the CIFAR-10 network for an accelerator, whose artifact stays below 1 MB."""
+
+CIFAR_SMALL_WIDTH = 0.25
+"""Of the one that is trained on two processor cores."""
 
 _CWRU_TRAIN = 3600
 _CWRU_SEED = 42
@@ -84,25 +89,9 @@ def load_cifar10(path: Path | None, seed: int) -> Data:
     )
 
 
-def flip_shift_cut(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    """Mirror half of the images, move each by up to 4 pixels and blank a square of 8 pixels.
-
-    The border is filled by reflection, the square with the mean of the batch.
-    """
-    n, height, width, _ = x.shape
-    mirrored = np.less(rng.random(n), 0.5)
-    x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
-    padded = np.pad(x, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
-    top, left = rng.integers(0, 9, (2, n))
-    rows = top[:, None] + np.arange(height)
-    columns = left[:, None] + np.arange(width)
-    moved = padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    y0, x0 = rng.integers(-4, height - 3, n), rng.integers(-4, width - 3, n)
-    in_rows = np.abs(np.arange(height) - y0[:, None] - 3.5) < 4
-    in_columns = np.abs(np.arange(width) - x0[:, None] - 3.5) < 4
-    blank = np.logical_and(in_rows[:, :, None], in_columns[:, None, :])
-    moved[blank] = x.mean(axis=(0, 1, 2)).astype(x.dtype)
-    return moved
+def load_cifar10_small(path: Path | None, seed: int) -> Data:
+    """The same, mirrored only: a small network, trained for a short time, needs no more."""
+    return replace(load_cifar10(path, seed), augment=mirror)
 
 
 def load_utk_face(path: Path | None, seed: int) -> Data:
@@ -119,12 +108,8 @@ def load_utk_face(path: Path | None, seed: int) -> Data:
         ("age",),
         "UTKFace",
         "the folder test",
-        augment=_mirror,
+        augment=mirror,
     )
-
-
-def _mirror(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    return np.where((rng.random(len(x)) < 0.5)[:, None, None, None], x[:, :, ::-1], x)
 
 
 def load_cwru(path: Path | None, seed: int) -> Data:
@@ -192,6 +177,12 @@ def _cifar() -> Any:
     return ds_cnn_cifar10(alpha=CIFAR_WIDTH)
 
 
+def _small_cifar() -> Any:
+    from kerasnsoc.zoo.ds_cnn import ds_cnn_cifar10
+
+    return ds_cnn_cifar10(alpha=CIFAR_SMALL_WIDTH)
+
+
 def _face() -> Any:
     from kerasnsoc.zoo.vgg import vgg_utk_face
 
@@ -218,14 +209,14 @@ MNIST = Task(
     ),
     batch=128,
     scaling=(255.0, 0),
-    train=Schedule("constant", 1e-4),
-    tune=Schedule("constant", 5e-5),
+    train=Schedule("constant", 1e-4, batch=32),
+    tune=Schedule("constant", 5e-5, batch=32),
     data_license="CC BY-SA 3.0 (MNIST, Y. LeCun and C. Cortes)",
 )
 
 CIFAR10 = Task(
     name="cifar10",
-    key="ds_cnn_cifar10",
+    key=f"ds_cnn_cifar10/{CIFAR_WIDTH}",
     helper="ds_cnn_cifar10_pretrained",
     load=load_cifar10,
     build=_cifar,
@@ -235,6 +226,15 @@ CIFAR10 = Task(
     train=Schedule("cosine", 1e-3),
     tune=Schedule("cosine", 1e-3),
     data_license="none stated (CIFAR-10, A. Krizhevsky)",
+)
+
+CIFAR10_SMALL = replace(
+    CIFAR10,
+    name="cifar10-small",
+    key=f"ds_cnn_cifar10/{CIFAR_SMALL_WIDTH}",
+    load=load_cifar10_small,
+    build=_small_cifar,
+    steps=(Step(16, 3e-3, crop=24), Step(5, 1e-3, (8, 4, 4), crop=24)),
 )
 
 UTK_FACE = Task(

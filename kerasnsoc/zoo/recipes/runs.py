@@ -105,6 +105,7 @@ def run_recipe(
             batch=task.batch,
             seed=seed + index,
             backup=folder / f"backup_{index}",
+            crop=step.crop,
             echo=echo,
         )
         value = measure(model, task, data)

@@ -17,7 +17,14 @@ from kerasnsoc.conversion import convert
 from kerasnsoc.quantization import load_quantized_model, quantize_layer
 from kerasnsoc.training.filter_pruning import prune_model
 from kerasnsoc.training.schedules import freeze_model_before
-from kerasnsoc.zoo.recipes.fitting import Echo, conversion_of, fit, measure, measure_integer
+from kerasnsoc.zoo.recipes.fitting import (
+    Echo,
+    conversion_of,
+    fit,
+    measure,
+    measure_integer,
+    measure_records,
+)
 from kerasnsoc.zoo.recipes.task import Data, Task
 
 _JUDGED = 2000
@@ -34,6 +41,7 @@ def train_file(
     epochs: int,
     batch: int | None = None,
     rate: float | None = None,
+    first_epoch: int = 0,
     freeze_before: str | None = None,
     teacher: Path | None = None,
     last_bits: int | None = None,
@@ -56,6 +64,8 @@ def train_file(
         Which schedule of the task is taken.
     epochs, batch, rate : int, int, float
         Defaults of batch and rate are those of the task.
+    first_epoch : int
+        Where to begin in the schedule, for a model that has learned before; `epochs` is its end.
     freeze_before : str, optional
         Layers before this one do not learn.
     teacher : Path, optional
@@ -73,8 +83,18 @@ def train_file(
     Raises
     ------
     ValueError
-        If the task has no last activation to quantize, or the model not the one it names.
+        If the task has no last activation to quantize, or the model not the one it names, or no
+        epoch is left.
+
+    Notes
+    -----
+    Detectors are measured on the held-out part after every fourth epoch, and training ends when its
+    loss has not fallen for ten. Of ImageNet, the epoch with the best validation accuracy is kept.
     """
+    if not 0 <= first_epoch < epochs:
+        raise ValueError(
+            f"first_epoch is {first_epoch}, but of {epochs} epochs it must be 0 to {epochs - 1}"
+        )
     model = load_quantized_model(model_path, compile=False)
     if last_bits is not None:
         if not task.last_activation:
@@ -89,12 +109,13 @@ def train_file(
     schedule = task.train if action == "train" else task.tune
     if rate is not None:
         schedule = replace(schedule, rate=rate, low=min(schedule.low, rate))
-    batch = task.batch if batch is None else batch
+    batch = batch or schedule.batch or task.batch
     plan = {
         "task": task.name,
         "action": action,
         "model": str(model_path),
         "epochs": epochs,
+        "initial_epoch": first_epoch,
         "batch_size": batch,
         "learning_rate": schedule.rate,
         "freeze_before": freeze_before,
@@ -115,17 +136,19 @@ def train_file(
         seed=seed,
         backup=backup / "epochs",
         teacher=None if teacher is None else load_quantized_model(teacher, compile=False),
+        first_epoch=first_epoch,
+        best=backup / "best",
         echo=echo,
     )
     for layer, trainable in zip(model.layers, learned, strict=True):
         layer.trainable = trainable
-    value = measure(model, task, data)
+    values = _measured(model, task, data)
     model.save(save_path)
     result = {
         **plan,
         "saved": str(save_path),
         "metric": task.metric,
-        "value": value,
+        **values,
         "dataset": data.name,
         "split": data.split,
         "seconds": round(time.monotonic() - started, 1),
@@ -137,8 +160,17 @@ def train_file(
     }
     write_atomically(f"{save_path}.json", (json.dumps(result, indent=2) + "\n").encode())
     shutil.rmtree(backup, ignore_errors=True)
-    echo(f"{task.metric} {value:.4f}; saved as {save_path}")
+    echo(f"{task.metric} {values['value']:.4f}; saved as {save_path}")
     return result
+
+
+def _measured(model: Any, task: Task, data: Data) -> dict[str, float]:
+    """The task's metric of a Keras model or of an integer network, and what comes with it."""
+    if data.records is not None:
+        values = measure_records(model, data)
+        return {"value": values["accuracy"], "top_5": values["top_5"]}
+    measured = measure if isinstance(model, keras.Model) else measure_integer
+    return {"value": measured(model, task, data)}
 
 
 def prune_file(
@@ -177,6 +209,8 @@ def prune_file(
     RuntimeError
         If the model is no chain of layers.
     """
+    if data.records is not None:
+        raise ValueError("pruning looks at samples in memory; use prune_model for ImageNet")
     if not loss >= 0:
         raise ValueError(f"loss is {loss}, but must not be negative")
     model = load_quantized_model(model_path, compile=False)
@@ -233,20 +267,17 @@ def evaluate_file(
 
     with open(model_path, "rb") as file:
         is_artifact = file.read(5) == b"KNSOC"
-    if is_artifact:
-        value = measure_integer(Model(model_path), task, data)
-    else:
-        model = load_quantized_model(model_path, compile=False)
-        if on_runtime:
-            value = measure_integer(convert(model, **conversion_of(model, task)), task, data)
-        else:
-            value = measure(model, task, data)
+    model: Any = (
+        Model(model_path) if is_artifact else load_quantized_model(model_path, compile=False)
+    )
+    if on_runtime and not is_artifact:
+        model = convert(model, **conversion_of(model, task))
     return {
         "task": task.name,
         "model": str(model_path),
         "runs_on": "integers" if is_artifact or on_runtime else "Keras",
         "metric": task.metric,
-        "value": value,
+        **_measured(model, task, data),
         "dataset": data.name,
         "split": data.split,
     }

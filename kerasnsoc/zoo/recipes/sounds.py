@@ -131,8 +131,8 @@ KWS = Task(
     steps=(Step(8, 3e-3), Step(6, 1.5e-3, (8, 4, 4))),
     batch=128,
     scaling=(255.0, 0),
-    train=Schedule("cyclic", 2e-3, 5e-6, 4),
-    tune=Schedule("cyclic", 2e-3, 5e-6, 4),
+    train=Schedule("cyclic", 2e-3, 5e-6, 4, batch=100),
+    tune=Schedule("cyclic", 2e-3, 5e-6, 4, batch=100),
     data_license="CC BY-SA 4.0 (Free Spoken Digit Dataset, Z. Jackson et al.)",
     last_activation="separable_6_relu",
 )

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from kerasnsoc.zoo.recipes.records import Records
 
 Augmentation = Callable[[npt.NDArray[Any], np.random.Generator], npt.NDArray[Any]]
 
@@ -33,6 +36,8 @@ class Data:
     detection : dict
         For detectors: ``train`` and ``test`` annotations, ``anchors``; if given, ``thresholds`` of
         objects and of overlaps, see `decode_output`.
+    records : Records, optional
+        Files that are read batch by batch instead of arrays.
     """
 
     train_x: npt.NDArray[Any]
@@ -45,6 +50,7 @@ class Data:
     augment: Augmentation | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     detection: dict[str, Any] = field(default_factory=dict)
+    records: Records | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class Schedule:
         Of the triangles, see `CyclicLR`.
     momentum : float
         0 takes Adam, otherwise gradient descent with this momentum.
+    batch : int, optional
+        Default: that of the task.
     """
 
     kind: Literal["constant", "cosine", "cyclic", "exponential"]
@@ -71,6 +79,7 @@ class Schedule:
     epochs: int = 0
     mode: str = "triangular"
     momentum: float = 0.0
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,12 +95,16 @@ class Step:
         Of the first layer's weights, the other weights, and the activations; None for float.
     last : (str, int), optional
         An activation with another number of bits.
+    crop : int, optional
+        Side of random squares that are cut out of the images to train on; default: whole images.
+        A network of convolutions with a global pooling learns from them as well, and faster.
     """
 
     epochs: int
     rate: float
     bits: tuple[int, int, int] | None = None
     last: tuple[str, int] | None = None
+    crop: int | None = None
 
     @property
     def name(self) -> str:
@@ -118,8 +131,9 @@ class Task:
     build : callable
         The float network of a run.
     steps : tuple of Step
-        Of a run.
+        Of a run; without any there are single trainings only.
     batch : int
+        Of a run.
     scaling : (float, int)
         ``(a, b)``: integers are ``a * x + b`` of the network's real input.
     train, tune : Schedule

@@ -7,6 +7,12 @@ from numpy.testing import assert_array_equal
 keras = pytest.importorskip("keras")
 
 from kerasnsoc.spiking.callbacks import DtScheduler, SpikeRateMonitor  # noqa: E402
+from kerasnsoc.spiking.cells import (  # noqa: E402
+    AlphaCell,
+    IAFCell,
+    LowpassCell,
+    SpikingActivationCell,
+)
 from kerasnsoc.spiking.layers import IAF, Alpha, SpikingActivation  # noqa: E402
 from tests.unit.spiking.helpers import compiled, model_of, numbers, uniform  # noqa: E402
 
@@ -38,6 +44,22 @@ def test_a_variable_step_in_compiled_functions(cls):
     ):
         with pytest.raises(NotImplementedError, match=message):
             call()
+
+
+@pytest.mark.parametrize("cls", [SpikingActivationCell, LowpassCell, AlphaCell, IAFCell])
+def test_a_variable_step_in_a_plain_loop(cls):
+    arguments = {SpikingActivationCell: ("relu",), IAFCell: (1.0,)}.get(cls, (0.1,))
+    dt = keras.Variable(0.5)
+    inputs = keras.Input((None, 3))
+    loop = keras.layers.RNN(cls(3, *arguments, dt=dt, name="mine"), return_sequences=True)
+    model = keras.Model(inputs, loop(inputs))
+    x = uniform(2, 5, 3, low=1, high=9)
+    first = numbers(model(x))
+    dt.assign(0.25)
+    if cls is not IAFCell:  # whose equations know no time
+        assert not np.array_equal(numbers(model(x)), first)
+    with pytest.raises(NotImplementedError, match="dt of layer 'mine' is a Variable"):
+        model.predict(x, verbose=0)
 
 
 def test_a_variable_step_without_compilation():

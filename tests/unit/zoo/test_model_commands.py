@@ -13,8 +13,10 @@ from kerasnsoc.quantization import load_quantized_model
 from kerasnsoc.runtime import Model
 from kerasnsoc.zoo import ds_cnn_kws, mobilenet_imagenet
 from kerasnsoc.zoo.detection import MapEvaluation, synthetic_shapes
+from kerasnsoc.zoo.detection.synthetic import SHAPES
 from kerasnsoc.zoo.imagenet.rescaling import rescale_model
-from kerasnsoc.zoo.recipes.boxes import with_choices
+from kerasnsoc.zoo.recipes import fitting
+from kerasnsoc.zoo.recipes.boxes import YOLO, with_choices
 from kerasnsoc.zoo.recipes.singles import prune_file, train_file
 from kerasnsoc.zoo.recipes.sounds import KWS
 from kerasnsoc.zoo.recipes.task import Data
@@ -142,6 +144,33 @@ def test_choices_of_detectors(tmp_path):
         MapEvaluation(model, shapes, ["disc"], [[1, 1], [2, 2]]).evaluate_map()
 
 
+def test_a_detector_that_learns_nothing_more_stops(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fitting, "_PATIENCE", 1)
+    shapes = synthetic_shapes(3, 64)
+    data = Data(
+        *[np.zeros(0)] * 4,
+        SHAPES,
+        "shapes",
+        "one of them",
+        detection={"train": shapes[:2], "test": shapes[2:], "anchors": [[1.0, 1.0]]},
+    )
+    image = keras.Input((64, 64, 3))
+    model = keras.Model(image, keras.layers.Conv2D(8, 32, 32)(image))
+    model.save(tmp_path / "net.keras")
+    lines = []
+    result = train_file(
+        *(YOLO, data, tmp_path / "net.keras", tmp_path / "net.keras"),
+        action="train",
+        epochs=4,
+        rate=1e-9,
+        echo=lines.append,
+    )
+    assert (result["metric"], result["batch_size"]) == ("mAP", 128)
+    printed = capsys.readouterr().out
+    assert printed.count("mAP: ") == 1  # of four epochs, the first is measured
+    assert "Epoch 3/4" not in printed
+
+
 def test_rescaled_networks_keep_their_weights(tmp_path):
     model = mobilenet_imagenet((32, 32, 3), 0.1, classes=3, weight_quantization=4)
     model.save(tmp_path / "net.keras")
@@ -172,9 +201,14 @@ def test_rescaled_networks_keep_their_weights(tmp_path):
     ("arguments", "message"),
     [
         (("mnist", "rescale"), "rescale is for imagenet"),
-        (("imagenet", "eval", "-m", "net.keras"), "rescale is for imagenet"),
+        (("mnist", "extract", "-m", "net.keras"), "extract is for imagenet and yolo"),
+        (("imagenet", "extract"), "needs --out_dir DIR"),
+        (("yolo", "extract", "-m", "net.keras"), "needs --model FILE and --savemodel FILE"),
+        (("imagenet", "run", "-o", "x"), "imagenet has no run"),
+        (("mnist", "train", "-m", "net.keras", "-e", 3, "-ie", 1), "is for train and tune of imag"),
+        (("mnist", "run", "-o", "x", "-ns", 3), "--num_samples for extract"),
         (("imagenet", "rescale", "-m", "net.keras"), "needs --model FILE and --image_size"),
-        (("mnist", "run", "-o", "x", "-i", 3), "--image_size is for rescale"),
+        (("mnist", "run", "-o", "x", "-i", 3), "--image_size is for rescale and extract"),
         (("mnist", "run", "-o", "x", "-obj", 0.3), "are for train, tune and eval of detectors"),
         (("yolo", "run", "-o", "x", "-nms", 0.3), "are for train, tune and eval of detectors"),
         (("kws", "run", "-o", "x", "-laq", 1), "is for train and tune of kws"),

@@ -298,6 +298,7 @@ def test_refused_bits(function, arguments, message):
         ("yolo_base", {"input_shape": (None, None, 3)}, "detector needs all its dimensions"),
         ("yolo_base", {"classes": 0}, "classes is 0"),
         ("yolo_base", {"nb_box": 0}, "nb_box is 0"),
+        ("yolo_base", {"head_filters": 0}, "head_filters is 0"),
         ("pointnet_plus_modelnet40", {"knn_points": 10}, r"\[4, 8, 16, 32, 64, 128, 256, 512\]"),
         ("pointnet_plus_modelnet40", {"alpha": 0.01}, "alpha too small"),
         ("convtiny_dvs_gesture", {"classes": 0}, "classes is 0"),

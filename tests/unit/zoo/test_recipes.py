@@ -20,6 +20,7 @@ from kerasnsoc.zoo.recipes.fitting import Batches, measure
 from kerasnsoc.zoo.recipes.runs import run_recipe
 from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
+from kerasnsoc.zoo.recipes.variations import flip_shift_cut, mirror, random_squares, shift
 
 pytestmark = pytest.mark.keras
 
@@ -213,12 +214,43 @@ def test_batches_are_the_same_again():
 def test_augmentation_keeps_what_pixels_are():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)
-    moved = images.flip_shift_cut(x, np.random.default_rng(1))
+    moved = flip_shift_cut(x, np.random.default_rng(1))
     assert moved.shape == x.shape
     assert moved.dtype == np.uint8
     blank = (moved == x.mean(axis=(0, 1, 2)).astype(np.uint8)).all(-1).sum(axis=(1, 2))
     assert blank.max() == 64
-    np.testing.assert_array_equal(moved, images.flip_shift_cut(x, np.random.default_rng(1)))
+    np.testing.assert_array_equal(moved, flip_shift_cut(x, np.random.default_rng(1)))
+
+
+def test_shifts_and_squares_are_parts_of_the_image():
+    x = np.arange(2 * 5 * 6, dtype=np.uint8).reshape(2, 5, 6, 1) + 1
+    squares = random_squares(x, 4, np.random.default_rng(3))
+    for square, image in zip(squares, x, strict=True):
+        top, left = divmod(int(square[0, 0, 0] - image[0, 0, 0]), 6)
+        np.testing.assert_array_equal(square, image[top : top + 4, left : left + 4])
+    moved = shift(x, 2, np.random.default_rng(0), mode="constant")
+    assert moved.shape == x.shape
+    # what is left of an image stands somewhere in it, and the rest is blank
+    for image, before in zip(moved, x, strict=True):
+        kept = image[image > 0]
+        assert set(kept.tolist()) <= set(before.reshape(-1).tolist())
+        assert np.all(np.diff(kept.astype(int)) > 0)
+    mirrored = mirror(np.tile(x[:1], (50, 1, 1, 1)), np.random.default_rng(0))
+    turned = (mirrored == x[0, :, ::-1]).all(axis=(1, 2, 3))
+    assert 10 < turned.sum() < 40
+    np.testing.assert_array_equal(mirrored[~turned], np.tile(x[:1], (50 - turned.sum(), 1, 1, 1)))
+
+
+def test_training_on_squares_leaves_the_input_as_it_is(tmp_path):
+    data = bright_corner(None, 1)
+    image = keras.Input((6, 6, 1), name="input")
+    x = conv_block(image, 3, 3, pooling="global_avg", padding="same", name="conv")
+    model = keras.Model(image, x)
+    before = model.get_weights()
+    quiet = {"batch": 16, "seed": 1, "crop": 4, "echo": lambda line: None}
+    fitting.fit(model, TASK, data, 1, Schedule("constant", 1e-2), teacher=model, **quiet)
+    assert model.input_shape == (None, 6, 6, 1)
+    assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_mnist_is_read(tmp_path):
@@ -275,6 +307,9 @@ def test_every_recipe_builds_what_it_names(name):
     found = get_task(name)
     model = found.build()
     assert isinstance(model, keras.Model)
+    if not found.steps:
+        assert name == "imagenet"
+        return
     names = {layer.name for layer in model.layers}
     assert all(step.last is None or step.last[0] in names for step in found.steps)
     assert found.steps[0].bits is None

@@ -1,0 +1,63 @@
+"""Random variations of batches of images, in NumPy alone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+
+def flip_shift_cut(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Mirror half of the images, move each by up to 4 pixels and blank a square of 8 pixels.
+
+    The border is filled by reflection, the square with the mean of the batch.
+    """
+    n, height, width, _ = x.shape
+    moved = shift(mirror(x, rng), 4, rng, mode="reflect")
+    y0, x0 = rng.integers(-4, height - 3, n), rng.integers(-4, width - 3, n)
+    in_rows = np.abs(np.arange(height) - y0[:, None] - 3.5) < 4
+    in_columns = np.abs(np.arange(width) - x0[:, None] - 3.5) < 4
+    blank = np.logical_and(in_rows[:, :, None], in_columns[:, None, :])
+    moved[blank] = x.mean(axis=(0, 1, 2)).astype(x.dtype)
+    return moved
+
+
+def mirror(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Half of the images with left and right exchanged."""
+    return np.where((rng.random(len(x)) < 0.5)[:, None, None, None], x[:, :, ::-1], x)
+
+
+def shift(
+    x: npt.NDArray[Any],
+    most: int,
+    rng: np.random.Generator,
+    *,
+    mode: Literal["reflect", "constant"],
+) -> npt.NDArray[Any]:
+    """Each image moved by up to `most` pixels along both axes; `mode` is that of `numpy.pad`."""
+    n, height, width, _ = x.shape
+    padded = np.pad(x, ((0, 0), (most, most), (most, most), (0, 0)), mode=mode)
+    top, left = rng.integers(0, 2 * most, (2, n), endpoint=True)
+    return parts(padded, top, left, height, width)
+
+
+def random_squares(x: npt.NDArray[Any], side: int, rng: np.random.Generator) -> npt.NDArray[Any]:
+    """A square part of each image, shape (n, side, side, channels)."""
+    n, height, width, _ = x.shape
+    top = rng.integers(height - side, size=n, endpoint=True)
+    left = rng.integers(width - side, size=n, endpoint=True)
+    return parts(x, top, left, side, side)
+
+
+def parts(
+    x: npt.NDArray[Any],
+    top: npt.NDArray[np.integer],
+    left: npt.NDArray[np.integer],
+    height: int,
+    width: int,
+) -> npt.NDArray[Any]:
+    """A part of each image, which begins at its own row `top` and column `left`."""
+    rows = top[:, None] + np.arange(height)
+    columns = left[:, None] + np.arange(width)
+    return x[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
