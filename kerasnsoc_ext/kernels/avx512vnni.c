@@ -34,7 +34,7 @@
 #define V_DOT_U8(sum, x, w) _mm512_dpbusd_epi32(sum, x, w)
 #define V_DOT_S16(sum, x, w) _mm512_dpwssd_epi32(sum, x, w)
 #define V_COUNT_ABOVE(count, v, threshold) \
-    _mm512_mask_add_epi32(count, _mm512_cmpgt_epi32_mask(v, threshold), count, _mm512_set1_epi32(1))
+    _mm512_sub_epi32(count, _mm512_movm_epi32(_mm512_cmpgt_epi32_mask(v, threshold)))
 
 static inline __mmask16 lanes_of(int32_t left)
 {
@@ -104,25 +104,17 @@ TARGET static inline int32_t nonzero_packed(__m512i one, __m512i two, int64_t le
     return __builtin_popcount(low) + __builtin_popcount(high);
 }
 
-TARGET static inline __attribute__((always_inline)) void list_quads(
-    const uint8_t *high, int32_t quads, uint32_t *quad, int32_t *bytes, int32_t *listed,
-    int32_t *sum)
+/* Adds bytes to 64 sums of 16 bits, or stores them as such. */
+TARGET static inline void widen_row(int16_t *to, __m512i v, int first)
 {
-    const __m512i ramp = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i ones = _mm512_set1_epi8(1);
-    __m512i sums = _mm512_setzero_si512();
-    int32_t count = *listed;
-    for (int32_t q = 0; q < quads; q += 16) {
-        const __m512i v = _mm512_maskz_loadu_epi32(lanes_of(quads - q), high + 4 * (int64_t)q);
-        const __mmask16 found = _mm512_test_epi32_mask(v, v);
-        const __m512i index = _mm512_add_epi32(ramp, _mm512_set1_epi32(q));
-        _mm512_storeu_si512(quad + count, _mm512_maskz_compress_epi32(found, index));
-        _mm512_storeu_si512(bytes + count, _mm512_maskz_compress_epi32(found, v));
-        sums = _mm512_dpbusd_epi32(sums, ones, v);
-        count += __builtin_popcount(found);
+    __m512i low = _mm512_cvtepi8_epi16(_mm512_castsi512_si256(v));
+    __m512i high = _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(v, 1));
+    if (!first) {
+        low = _mm512_add_epi16(low, _mm512_loadu_si512(to));
+        high = _mm512_add_epi16(high, _mm512_loadu_si512(to + 32));
     }
-    *listed = count;
-    *sum = _mm512_reduce_add_epi32(sums);
+    _mm512_storeu_si512(to, low);
+    _mm512_storeu_si512(to + 32, high);
 }
 
 TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to, const uint8_t *from,
@@ -153,8 +145,21 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 #define V_SHIFT_8(v) _mm512_slli_epi32(v, 8)
 #define V_STORE_PACKED(to, one, two) store_packed(to, one, two)
 #define V_NONZERO_PACKED(one, two, left) nonzero_packed(one, two, left)
-#define V_LIST_QUADS(high, quads, quad, bytes, listed, sum) \
-    list_quads(high, quads, quad, bytes, &(listed), &(sum))
+#define V_ABOVE_S8(v, level) _mm512_cmpgt_epi8_mask(v, _mm512_set1_epi8((char)(level)))
+#define V_BELOW_S8(v, level) _mm512_cmplt_epi8_mask(v, _mm512_set1_epi8((char)(level)))
+/* other than -1, 0 and 1 */
+#define V_BEYOND_ONE_S8(v) \
+    _mm512_cmpgt_epu8_mask(_mm512_add_epi8(v, _mm512_set1_epi8(1)), _mm512_set1_epi8(2))
+#define V_LOWEST_BIT(mask) _tzcnt_u64(mask)
+#define V_LOAD_S16_S32(from) \
+    _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(from)))
+/* weights of a block of neurons, a byte each */
+#define V_ROW __m512i
+#define V_ROW_ZERO() _mm512_setzero_si512()
+#define V_ROW_LOAD(from) _mm512_loadu_si512(from)
+#define V_ROW_ADD(a, b) _mm512_add_epi8(a, b)
+#define V_ROW_SUB(a, b) _mm512_sub_epi8(a, b)
+#define V_ROW_WIDEN(to, v, first) widen_row(to, v, first)
 #define V_INTERLEAVE(to, from, column) interleave(to, from, column)
 #define V_LOAD_S32(from, left) _mm512_maskz_loadu_epi32(lanes_of(left), from)
 #define V_STORE_S32(to, v, left) _mm512_mask_storeu_epi32(to, lanes_of(left), v)

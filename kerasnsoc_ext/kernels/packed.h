@@ -74,6 +74,9 @@ typedef struct knsoc_packed {
     const int8_t *window_weights;        /* [columns / 4][cell][vector of period][4][interleaved] */
     const int16_t *base;                 /* [vector of period][2][interleaved] */
     const int32_t *start_n;              /* the bases' share of a potential */
+    int32_t most_high;                   /* largest high byte; with any, the pointwise weights again: */
+    const int8_t *high_rows;             /* [dense block][channel + 1][neuron], the last channel 0 */
+    int32_t high_flush;                  /* rows of which so many, and as many more, fit 8 bits */
     /* output */
     knsoc_fire fire;
 } knsoc_packed;
@@ -123,18 +126,18 @@ static inline int64_t knsoc_strip_plane(const knsoc_packed *p)
     return knsoc_strip_round(knsoc_strip_positions(p) * p->channels + KNSOC_SLACK);
 }
 
-/* Quads that a list has room for: whole vectors are written. */
-static inline int64_t knsoc_strip_listed(const knsoc_packed *p)
+/* Events that each list of a position has room for, those behind it that vectors write included. */
+static inline int64_t knsoc_strip_room(const knsoc_packed *p)
 {
     return p->sums_form == KNSOC_SUMS_SPLIT
-               ? knsoc_strip_round(knsoc_strip_positions(p) * p->quads + 16)
+               ? knsoc_strip_round((int64_t)p->channels * p->most_high + 32)
                : 0;
 }
 
 static inline int64_t knsoc_strip_bytes(const knsoc_packed *p)
 {
-    return 2 * knsoc_strip_plane(p) + 8 * knsoc_strip_round(knsoc_strip_positions(p) + 1) +
-           8 * knsoc_strip_listed(p);
+    const int64_t positions = knsoc_strip_round(knsoc_strip_positions(p));
+    return 2 * knsoc_strip_plane(p) + positions * (8 + 4 * knsoc_strip_room(p));
 }
 
 /* All kernels that read inputs or sums may read KNSOC_SLACK bytes behind them; those that write sums

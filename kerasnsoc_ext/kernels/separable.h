@@ -6,8 +6,8 @@
  *   WORDS  a sum is one 16-bit factor.
  *   BYTES  a sum minus its channel's base is one unsigned byte; the bases' share of a potential is
  *          known at load.
- *   SPLIT  what a byte lacks is a signed high byte, zero for most sums. The quads that hold one are
- *          listed per position and added before all low bytes are.
+ *   SPLIT  what a byte lacks is a signed high byte, zero for most sums. Those that are not are events:
+ *          listed per position, their rows of weights are added before all low bytes are.
  *
  * Included by vector_template.h, for rows that define V_LOW_S16 and what belongs to it.
  */
@@ -18,23 +18,20 @@
 typedef struct knsoc_strip {
     uint8_t *low; /* [position][channel]: low bytes, or words */
     uint8_t *high;
-    /* of each position: its quads with a high byte, and what its potentials start from */
-    int32_t *first;
-    uint32_t *quad;
-    int32_t *quad_bytes;
-    int32_t *start;
+    /* of each position, and of high bytes above and below 0: the channels, as often as the byte is
+     * large */
+    uint16_t *events; /* [position][2][room] */
+    int32_t *most;    /* of each group of MR positions: the length of its lists, [2] */
 } knsoc_strip;
 
 static knsoc_strip place_strip(const knsoc_packed *p, void *memory)
 {
-    const int64_t positions = knsoc_strip_positions(p), plane = knsoc_strip_plane(p);
+    const int64_t positions = knsoc_strip_round(knsoc_strip_positions(p)), plane = knsoc_strip_plane(p);
     knsoc_strip strip;
     strip.low = memory;
     strip.high = strip.low + plane;
-    strip.first = (int32_t *)(void *)(strip.high + plane);
-    strip.start = strip.first + knsoc_strip_round(positions + 1);
-    strip.quad = (uint32_t *)(strip.start + knsoc_strip_round(positions));
-    strip.quad_bytes = (int32_t *)(strip.quad + knsoc_strip_listed(p));
+    strip.most = (int32_t *)(void *)(strip.high + plane);
+    strip.events = (uint16_t *)(strip.most + 2 * positions);
     return strip;
 }
 
@@ -200,39 +197,107 @@ INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_pac
     return reached;
 }
 
-/* Lists the quads with high bytes of `count` positions. Weights take the unsigned side of a product
- * with them, plus 128, which is why potentials start from that much less. */
+/* Writes the numbers of the bits of a mask, from `base` on; a few more may be written behind. */
+INLINE int32_t list_bits(uint64_t mask, int32_t base, uint16_t *list, int32_t listed)
+{
+    const int32_t end = listed + (int32_t)__builtin_popcountll(mask);
+    /* most masks have few bits: without a branch that depends on their number */
+    UNROLL for (int i = 0; i < 2; i++, mask &= mask - 1)
+        list[listed + i] = (uint16_t)(base + (int32_t)V_LOWEST_BIT(mask));
+    for (listed += 2; listed < end; listed++, mask &= mask - 1)
+        list[listed] = (uint16_t)(base + (int32_t)V_LOWEST_BIT(mask));
+    return end;
+}
+
+/* Lists the high bytes of one position; `listed` is how many above and below 0 there are. */
+INLINE void list_position(const int whole, const knsoc_packed *p, const uint8_t *high,
+                          uint16_t *above, uint16_t *below, int32_t *listed)
+{
+    int32_t count_above = 0, count_below = 0;
+    for (int32_t c = 0; c < p->channels; c += (int32_t)BYTES) {
+        const VEC v = V_LOAD(high + c);
+        const int64_t left = p->channels - c;
+        const uint64_t there =
+            whole || left >= BYTES ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+        count_above = list_bits(V_ABOVE_S8(v, 0) & there, c, above, count_above);
+        count_below = list_bits(V_BELOW_S8(v, 0) & there, c, below, count_below);
+        if (p->most_high > 1 && (V_BEYOND_ONE_S8(v) & there))
+            for (int32_t level = 1; level < p->most_high; level++) {
+                count_above = list_bits(V_ABOVE_S8(v, level) & there, c, above, count_above);
+                count_below = list_bits(V_BELOW_S8(v, -level) & there, c, below, count_below);
+            }
+    }
+    listed[0] = count_above;
+    listed[1] = count_below;
+}
+
+/* Lists the high bytes of groups of MR positions. The lists of a group are made equally long by a
+ * channel behind the last one, whose weights are 0. */
 TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, int32_t count)
 {
+    const int64_t room = knsoc_strip_room(p);
     const uint8_t *high = strip->high;
-    int32_t listed = 0;
-    strip->first[0] = 0;
-    for (int32_t i = 0; i < count; i++, high += p->channels) {
-        int32_t sum = 0;
-        V_LIST_QUADS(high, p->quads, strip->quad, strip->quad_bytes, listed, sum);
-        strip->first[i + 1] = listed;
-        strip->start[i] = -128 * 256 * sum;
+    const VEC none = V_SET_S16((int16_t)p->channels);
+    for (int32_t i = 0; i < count; i += MR) {
+        const int32_t rows = count - i < MR ? count - i : MR;
+        int32_t listed[MR][2], most[2] = {0, 0};
+        uint16_t *lists = strip->events + 2 * i * room;
+        for (int32_t r = 0; r < rows; r++, high += p->channels) {
+            uint16_t *above = lists + 2 * r * room, *below = above + room;
+            if (p->channels % BYTES == 0)
+                list_position(1, p, high, above, below, listed[r]);
+            else
+                list_position(0, p, high, above, below, listed[r]);
+            for (int side = 0; side < 2; side++) {
+                const int32_t some = listed[r][side];
+                V_STORE(above + side * room + some, none);
+                most[side] = some > most[side] ? some : most[side];
+            }
+        }
+        for (int side = 0; side < 2; side++) {
+            strip->most[2 * (i / MR) + side] = most[side];
+            for (int32_t r = 0; r < rows; r++) {
+                uint16_t *list = lists + (2 * r + side) * room;
+                for (int32_t e = listed[r][side] + HALF_LANES; e < most[side]; e += HALF_LANES)
+                    V_STORE(list + e, none);
+            }
+        }
     }
 }
 
 /* ---- pointwise --------------------------------------------------------------------------------- */
 
-INLINE void add_high(const int kind, const int vectors, const knsoc_strip *strip, int64_t position,
-                     const int8_t *weights, VEC *sums)
+/* What the high bytes of a group of MR positions add to potentials, in multiples of 256. A function of
+ * its own, since the compiler keeps sums in registers only where few loops add to them. */
+TARGET static __attribute__((noinline)) void add_high(const knsoc_packed *p,
+                                                      const knsoc_strip *strip, int64_t position,
+                                                      int64_t last, int32_t neuron,
+                                                      int16_t (*totals)[BLOCK])
 {
-    const VEC flip = V_SET_S32((int32_t)0x80808080);
-    UNROLL for (int v = 0; v < vectors; v++)
-        sums[v] = V_ZERO();
-    const int32_t end = strip->first[position + 1];
-    for (int32_t e = strip->first[position]; e < end; e++) {
-        const int8_t *w = weights + (int64_t)strip->quad[e] * (NV * BYTES);
-        const VEC x = V_SET_S32(strip->quad_bytes[e]);
-        UNROLL for (int v = 0; v < vectors; v++)
-            sums[v] = dot(kind, sums[v], V_XOR(V_LOAD(w + v * BYTES), flip), x);
+    const int64_t room = knsoc_strip_room(p);
+    const int8_t *weights = p->high_rows + (int64_t)neuron * (p->channels + 1);
+    const int32_t *most = strip->most + 2 * (position / MR);
+    const uint16_t *above[MR], *below[MR];
+    UNROLL for (int r = 0; r < MR; r++) {
+        above[r] = strip->events + 2 * (position + r < last ? position + r : last) * room;
+        below[r] = above[r] + room;
     }
-    const VEC start = V_SET_S32(strip->start[position]);
-    UNROLL for (int v = 0; v < vectors; v++)
-        sums[v] = V_ADD_S32(V_SHIFT_8(sums[v]), start);
+    int32_t a = 0, b = 0;
+    for (int first = 1; first || a < most[0] || b < most[1]; first = 0) {
+        V_ROW sums[MR];
+        UNROLL for (int r = 0; r < MR; r++)
+            sums[r] = V_ROW_ZERO();
+        const int32_t until_a = most[0] - a < p->high_flush ? most[0] : a + p->high_flush;
+        for (; a < until_a; a++)
+            UNROLL for (int r = 0; r < MR; r++)
+                sums[r] = V_ROW_ADD(sums[r], V_ROW_LOAD(weights + (int64_t)above[r][a] * BLOCK));
+        const int32_t until_b = most[1] - b < p->high_flush ? most[1] : b + p->high_flush;
+        for (; b < until_b; b++)
+            UNROLL for (int r = 0; r < MR; r++)
+                sums[r] = V_ROW_SUB(sums[r], V_ROW_LOAD(weights + (int64_t)below[r][b] * BLOCK));
+        UNROLL for (int r = 0; r < MR; r++)
+            V_ROW_WIDEN(totals[r], sums[r], first);
+    }
 }
 
 /* `rows` positions from `position` on; rows that are not there repeat the last one. */
@@ -242,24 +307,22 @@ INLINE void pointwise_rows(const int kind, const int form, const int rows, const
                            void *outputs)
 {
     const int64_t pitch = (form == KNSOC_SUMS_WORDS ? 2 : 1) * (int64_t)p->channels;
-    const uint8_t *from[MOST_ROWS];
-    VEC sums[MOST_ROWS][NV];
+    const uint8_t *from[MR];
+    VEC sums[MR][NV];
+    int16_t totals[MR][BLOCK];
     UNROLL for (int r = 0; r < rows; r++) {
         const int64_t at = position + r < last ? position + r : last;
         from[r] = strip->low + at * pitch;
-        if (form == KNSOC_SUMS_SPLIT)
-            add_high(kind, vectors, strip, at, weights, sums[r]);
     }
+    if (form == KNSOC_SUMS_SPLIT)
+        add_high(p, strip, position, last, neuron, totals);
     UNROLL for (int v = 0; v < vectors; v++) {
-        if (form == KNSOC_SUMS_WORDS) {
-            UNROLL for (int r = 0; r < rows; r++)
-                sums[r][v] = V_ZERO();
-        } else {
-            const VEC start = V_LOAD(p->start_n + neuron + v * LANES);
-            UNROLL for (int r = 0; r < rows; r++)
-                sums[r][v] =
-                    form == KNSOC_SUMS_SPLIT ? V_ADD_S32(sums[r][v], start) : start;
-        }
+        const VEC start =
+            form == KNSOC_SUMS_WORDS ? V_ZERO() : V_LOAD(p->start_n + neuron + v * LANES);
+        UNROLL for (int r = 0; r < rows; r++)
+            sums[r][v] = form == KNSOC_SUMS_SPLIT
+                             ? V_ADD_S32(start, V_SHIFT_8(V_LOAD_S16_S32(totals[r] + v * LANES)))
+                             : start;
     }
     const int64_t end = 4 * (int64_t)p->quads;
     for (int64_t at = 0; at < end; at += 4, weights += NV * BYTES) {
@@ -278,15 +341,35 @@ INLINE void pointwise_rows(const int kind, const int form, const int rows, const
     }
 }
 
-INLINE void pointwise_neurons(const int kind, const int form, const int most_rows, const int vectors,
+/* Fetches the share of `bytes` that comes with part `part` of `parts`. */
+INLINE void fetch_part(const int8_t *from, int64_t bytes, int64_t part, int64_t parts)
+{
+    const int64_t share = (bytes / parts + 127) & ~(int64_t)63, begin = part * share;
+    const int64_t end = begin + share < bytes ? begin + share : bytes;
+    for (int64_t at = begin; at < end; at += 64)
+        __builtin_prefetch(from + at, 0, 2);
+}
+
+INLINE void pointwise_neurons(const int kind, const int form, const int vectors,
                               const knsoc_packed *p, const knsoc_strip *strip, int64_t count,
                               const int8_t *weights, int32_t neuron, int64_t to, void *outputs)
 {
-    const int half = most_rows / 2;
+    const int half = MR / 2;
+    const int64_t parts = count / MR + 1;
+    /* later strips find them in the second cache */
+    const int fetches = to == 0 && neuron + BLOCK < p->neurons;
+    const int64_t next = fetches ? (int64_t)p->quads * 4 * BLOCK : 0;
+    const int64_t rows = form == KNSOC_SUMS_SPLIT && fetches ? (p->channels + 1) * (int64_t)BLOCK : 0;
+    const int8_t *high =
+        rows ? p->high_rows + (neuron + BLOCK) * (int64_t)(p->channels + 1) : weights;
     int64_t i = 0;
-    for (; i + half < count; i += most_rows)
-        pointwise_rows(kind, form, most_rows, vectors, p, strip, i, count - 1, weights, neuron, to,
+    for (; i + half < count; i += MR) {
+        /* the next block's weights, of which some are needed in no order that a CPU foresees */
+        fetch_part(weights + next, next, i / MR, parts);
+        fetch_part(high, rows, i / MR, parts);
+        pointwise_rows(kind, form, MR, vectors, p, strip, i, count - 1, weights, neuron, to,
                        outputs);
+    }
     if (i + 1 < count)
         pointwise_rows(kind, form, half, vectors, p, strip, i, count - 1, weights, neuron, to,
                        outputs);
@@ -302,17 +385,18 @@ INLINE void pointwise_strip(const int kind, const int form, const knsoc_packed *
     const int8_t *weights = p->dense;
     for (int32_t n = 0; n < p->neurons; n += BLOCK, weights += block_bytes) {
         const int32_t vectors = (p->neurons - n + LANES - 1) / LANES;
+        /* rows share a vector of weights: with few vectors as well, they are what keeps a CPU busy */
 #if NV == 4
         if (vectors == 1)
-            pointwise_neurons(kind, form, MOST_ROWS, 1, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(kind, form, 1, p, strip, count, weights, n, to, outputs);
         else if (vectors == 2)
-            pointwise_neurons(kind, form, MOST_ROWS, 2, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(kind, form, 2, p, strip, count, weights, n, to, outputs);
         else
 #endif
         if (vectors < NV)
-            pointwise_neurons(kind, form, MR, NV - 1, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(kind, form, NV - 1, p, strip, count, weights, n, to, outputs);
         else
-            pointwise_neurons(kind, form, MR, NV, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(kind, form, NV, p, strip, count, weights, n, to, outputs);
     }
 }
 

@@ -72,6 +72,17 @@ INLINE void finish_vectors(const int vectors, const knsoc_packed *p, int64_t pos
         V_STORE_BLOCK_U8(vectors, (uint8_t *)outputs + position * p->neurons + neuron, levels);
         return;
     }
+    if (p->fire.form == KNSOC_FIRE_TABLE && p->neurons - neuron >= vectors * LANES) {
+        const int32_t *thresholds = p->fire.thresholds_mn + neuron;
+        VEC levels[NV];
+        UNROLL for (int v = 0; v < vectors; v++)
+            levels[v] = V_ZERO();
+        for (int32_t m = 0; m < p->fire.levels; m++, thresholds += p->padded_neurons)
+            UNROLL for (int v = 0; v < vectors; v++)
+                levels[v] = V_COUNT_ABOVE(levels[v], potentials[v], V_LOAD(thresholds + v * LANES));
+        V_STORE_BLOCK_U8(vectors, (uint8_t *)outputs + position * p->neurons + neuron, levels);
+        return;
+    }
 #endif
     UNROLL for (int v = 0; v < vectors; v++)
         finish(p, position, neuron + v * LANES, potentials[v], outputs);
@@ -130,6 +141,17 @@ INLINE void dense_rows(const int kind, const int rows, const int vectors, const 
         finish_vectors(vectors, p, positions[r], neuron, sums[r], outputs);
 }
 
+/* Steps such that neighbouring outputs come one after another, also where columns lie across. */
+INLINE void advance_along_outputs(knsoc_cursor *cursor, const knsoc_packed *p)
+{
+    if (p->column_step > p->cell_step) {
+        knsoc_advance(cursor, p);
+    } else if (++cursor->column == p->output_columns) {
+        cursor->column = 0;
+        cursor->cell++;
+    }
+}
+
 /* All output positions for one block of neurons. */
 INLINE void dense_neurons(const int kind, const int most_rows, const int vectors,
                           const knsoc_packed *p, const uint8_t *inputs, int64_t cell,
@@ -146,7 +168,7 @@ INLINE void dense_neurons(const int kind, const int most_rows, const int vectors
             from[r] = inputs + cursor.column * p->stride_columns * column +
                       cursor.cell * p->stride_cells * cell;
             positions[r] = knsoc_output_position(cursor, p);
-            knsoc_advance(&cursor, p);
+            advance_along_outputs(&cursor, p);
         }
         if (rows == 1) {
             dense_rows(kind, 1, vectors, p, from, column, weights, positions, neuron, outputs);
