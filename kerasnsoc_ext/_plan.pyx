@@ -63,6 +63,15 @@ cdef extern from "packed.h" nogil:
         const float *offset_n
         const int32_t *thresholds_mn
 
+    ctypedef struct knsoc_bits:
+        int32_t rows_fit
+        const int8_t *tables
+        int32_t piece, chunk
+
+    ctypedef struct knsoc_nibbles:
+        const uint8_t *rows
+        int32_t pitch, bias, group, groups, flush
+
     ctypedef struct knsoc_packed:
         int32_t kind
         int32_t columns, cells, channels
@@ -79,6 +88,8 @@ cdef extern from "packed.h" nogil:
         int32_t narrow, flush
         int64_t events_up_to
         int32_t single_dots, dots_in_s16
+        knsoc_bits bits
+        knsoc_nibbles nibbles
         const int16_t *depthwise
         int32_t period, flat
         knsoc_fire fire
@@ -598,6 +609,15 @@ cdef class Network:
         share = self._fully_crossover if op.kind == KNSOC_FULLY else self._conv_crossover
         p.events_up_to = <int64_t>(share * knsoc_op_inputs(op))
         p.single_dots, p.dots_in_s16 = packed.single_dots, packed.dots_in_s16
+        if packed.bits is not None:
+            p.bits.rows_fit = packed.bits.rows_fit
+            p.bits.tables = <const int8_t *>_address(packed.bits.tables)
+            p.bits.piece, p.bits.chunk = packed.bits.piece, packed.bits.chunk
+        if packed.nibbles is not None:
+            p.nibbles.rows = <const uint8_t *>_address(packed.nibbles.rows)
+            p.nibbles.pitch, p.nibbles.bias = packed.nibbles.pitch, packed.nibbles.bias
+            p.nibbles.group, p.nibbles.groups = packed.nibbles.group, packed.nibbles.groups
+            p.nibbles.flush = packed.nibbles.flush
         p.depthwise = <const int16_t *>_address(packed.depthwise)
         p.period, p.flat = packed.period, packed.flat
         p.fire.levels = op.levels

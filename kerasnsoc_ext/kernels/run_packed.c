@@ -67,7 +67,13 @@ static void integrate(const knsoc_plan *plan, const knsoc_packed *p, const uint8
             vector->list(inputs, 1, 1, p->channels, 0, &list);
         else
             vector->list(inputs, p->framed_columns, p->framed_cells, p->channels, 6, &list);
-        vector->events(p, &list, plan->tile, outputs);
+        if (p->nibbles.rows)
+            vector->nibbles(p, &list, plan->tile, outputs);
+        else
+            vector->events(p, &list, plan->tile, outputs);
+    } else if (p->bits.tables) {
+        /* the list of events is not needed; a place takes less than the four inputs it is for */
+        vector->look_up(p, inputs, (uint16_t *)plan->events.index, plan->tile, outputs);
     } else {
         vector->dense(p, inputs, outputs);
     }
@@ -88,7 +94,7 @@ void knsoc_run_packed(const knsoc_plan *plan, const knsoc_op *op, const uint8_t 
     }
     if (p->framed)
         inputs = plan->frame;
-    int by_events = p->rows != 0;
+    int by_events = p->rows || p->nibbles.rows;
     if (form == KNSOC_FORM_AUTO)
         by_events = by_events && events <= p->events_up_to;
     else
