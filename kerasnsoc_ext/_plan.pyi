@@ -13,6 +13,8 @@ _Thresholds = npt.NDArray[np.int32] | None
 COUNTERS: tuple[str, str, str]
 FORMS: tuple[str, str, str]
 CALL_SAMPLES: int
+GROUP_SAMPLES: int
+GROUP_BYTES: int
 
 def kernel_names() -> tuple[str, ...]: ...
 def available_kernels() -> tuple[str, ...]: ...
@@ -87,6 +89,14 @@ class Plan:
         form: str = "auto",
     ) -> None: ...
 
+def run_together(
+    plans: list[Plan],
+    inputs_si: npt.NDArray[np.uint8],
+    outputs_so: npt.NDArray[Any],
+    totals_ok: npt.NDArray[np.int64],
+    form: str = "auto",
+) -> int: ...
+
 @disjoint_base
 class Tally:
     def __new__(
@@ -99,7 +109,9 @@ class Tally:
 
 @disjoint_base
 class Caller:
-    def __new__(cls, network: Network, plans: deque[Plan], limit: int) -> Self: ...
+    def __new__(
+        cls, network: Network, plans: deque[Plan], limit: int, splits: bool = False
+    ) -> Self: ...
     def __call__(
         self,
         inputs: object,

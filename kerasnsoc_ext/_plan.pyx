@@ -86,7 +86,7 @@ cdef extern from "packed.h" nogil:
         int32_t segments, quads
         const int8_t *rows
         int32_t narrow, flush
-        int64_t events_up_to
+        int64_t events_up_to, group_events_up_to
         int32_t single_dots, dots_in_s16
         knsoc_bits bits
         knsoc_nibbles nibbles
@@ -121,6 +121,8 @@ cdef extern from "plan.h" nogil:
         KNSOC_POOL_MAX
         KNSOC_POOL_SUM
         KNSOC_COUNTERS
+        KNSOC_SHARE
+        KNSOC_TEAM
 
     ctypedef struct knsoc_op:
         int32_t kind, image, wide, pooling
@@ -149,6 +151,9 @@ cdef extern from "plan.h" nogil:
         knsoc_events events
         uint8_t *frame
         int32_t *tile
+        int32_t tail, group
+        void **outputs
+        int64_t *counters
 
     ctypedef struct knsoc_overflow:
         int64_t sample
@@ -158,8 +163,11 @@ cdef extern from "plan.h" nogil:
 
     int64_t knsoc_op_inputs(const knsoc_op *op)
     int64_t knsoc_op_outputs(const knsoc_op *op)
-    int knsoc_run(const knsoc_plan *plan, const uint8_t *inputs, int64_t samples, int form,
-                  void *const *outputs, int64_t *counters, knsoc_overflow *overflow)
+    int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
+                  int64_t samples, int form, void *const *outputs, int64_t *counters,
+                  knsoc_overflow *overflow)
+    int64_t knsoc_run_batch(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
+                            int64_t samples, int form, void *outputs, int64_t *totals)
 
 
 # Window fields and maps stay far below the 32-bit integers that the kernels index them with.
@@ -177,7 +185,11 @@ FORMS = ("auto", "dense", "events")
 _FORM_CODES = {"auto": KNSOC_FORM_AUTO, "dense": KNSOC_FORM_DENSE, "events": KNSOC_FORM_EVENTS}
 
 # Samples of one `Caller` call at most; a plan keeps counters for so many.
-CALL_SAMPLES = 64
+CALL_SAMPLES = KNSOC_SHARE
+
+# Fully connected layers run so many samples at once at most, whose values take so many bytes.
+GROUP_SAMPLES = 16
+GROUP_BYTES = 1 << 20
 _POOLINGS = {"max": KNSOC_POOL_MAX, "sum": KNSOC_POOL_SUM}
 
 
@@ -608,6 +620,9 @@ cdef class Network:
         p.narrow, p.flush = packed.narrow, min(packed.flush, INT32_MAX)
         share = self._fully_crossover if op.kind == KNSOC_FULLY else self._conv_crossover
         p.events_up_to = <int64_t>(share * knsoc_op_inputs(op))
+        # several samples share the weights that the dense form reads, as positions of a map do
+        share = min(share, self._conv_crossover * (2 if packed.nibbles and packed.nibbles.group else 1))
+        p.group_events_up_to = <int64_t>(share * knsoc_op_inputs(op))
         p.single_dots, p.dots_in_s16 = packed.single_dots, packed.dots_in_s16
         if packed.bits is not None:
             p.bits.rows_fit = packed.bits.rows_fit
@@ -714,7 +729,7 @@ cdef class Plan:
     cdef int64_t _used
     cdef list _guards
     cdef void **_outputs
-    cdef int64_t *_counters  # for a `Caller`, [CALL_SAMPLES][op][KNSOC_COUNTERS]; made when needed
+    cdef int64_t *_counters  # [CALL_SAMPLES + 1][op][KNSOC_COUNTERS]; made when needed
     cdef bint _busy
 
     def __cinit__(self, Network network not None):
@@ -730,6 +745,7 @@ cdef class Plan:
         self._outputs = <void **>calloc(network._count, sizeof(void *))
         if self._plan.maps == NULL or self._outputs == NULL:
             raise MemoryError("no memory for the plan's tables")
+        self._find_tail()
         self._place()  # measures
         self._memory = <char *>malloc(self._used + 63)
         if self._memory == NULL:
@@ -761,6 +777,22 @@ cdef class Plan:
         self._guards.append((start + size, self._used))
         return self._base + start
 
+    cdef void _find_tail(self):
+        """The last ops that can run several samples at once, and how many."""
+        cdef int32_t i = self._plan.op_count
+        cdef int64_t widest = 1
+        cdef const knsoc_op *op
+        while i > 1:
+            op = &self._plan.ops[i - 1]
+            if op.packed.kind != KNSOC_PACKED_FULLY or op.sources[0] != i - 2:
+                break
+            widest = max(widest, max(knsoc_op_inputs(op), knsoc_op_outputs(op) * 4))
+            i -= 1
+        self._plan.tail = i
+        self._plan.group = 1
+        if i < self._plan.op_count:
+            self._plan.group = <int32_t>max(1, min(GROUP_SAMPLES, GROUP_BYTES // widest))
+
     cdef int _place(self) except -1:
         cdef int64_t image = 0, sums = 0, potentials = 0, pooled = 0, narrow = 0
         cdef int64_t inputs = 0, positions = 0, outputs, size
@@ -773,7 +805,10 @@ cdef class Plan:
         for i in range(self._plan.op_count):
             op = &self._plan.ops[i]
             outputs = knsoc_op_outputs(op)
-            self._plan.maps[i] = self._take(outputs * (4 if op.emits_potentials else 1))
+            size = outputs * (4 if op.emits_potentials else 1)
+            if self._plan.group > 1 and i >= self._plan.tail - 1:
+                size = size * self._plan.group + KNSOC_SLACK
+            self._plan.maps[i] = self._take(size)
             if op.kind == KNSOC_INPUT:
                 continue
             if op.kind == KNSOC_CONCAT:
@@ -820,18 +855,20 @@ cdef class Plan:
         return 0
 
     cdef int _prepare_call(self) except -1:
-        """For a `Caller`, which gives the plan back itself."""
+        """For calls that keep counters here; they give the plan back themselves."""
         cdef int32_t i
         if self._busy:
             raise RuntimeError("the plan is in use by another thread; take one plan per thread")
         if self._counters == NULL:
             self._counters = <int64_t *>calloc(
-                CALL_SAMPLES * self._plan.op_count, KNSOC_COUNTERS * sizeof(int64_t)
+                (CALL_SAMPLES + 1) * self._plan.op_count, KNSOC_COUNTERS * sizeof(int64_t)
             )
             if self._counters == NULL:
                 raise MemoryError("no memory for the plan's counters")
         for i in range(self._plan.op_count):
             self._outputs[i] = NULL
+        self._plan.counters = self._counters
+        self._plan.outputs = self._outputs
         self._busy = True
         return 0
 
@@ -878,6 +915,7 @@ cdef class Plan:
             If a potential leaves 32 bits; the arrays then hold the results up to that sample.
         """
         cdef knsoc_overflow overflow
+        cdef const knsoc_plan *plan
         cdef int64_t samples = inputs_si.shape[0]
         cdef const uint8_t *inputs
         cdef int64_t *counters
@@ -936,9 +974,10 @@ cdef class Plan:
                         f"{largest}"
                     )
             counters = &counters_sok[0, 0, 0]
+            plan = &self._plan
             with nogil:
                 failed = knsoc_run(
-                    &self._plan, inputs, samples, code, self._outputs, counters, &overflow
+                    &plan, 1, inputs, samples, code, self._outputs, counters, &overflow
                 )
         finally:
             self._busy = False
@@ -950,6 +989,107 @@ cdef class Plan:
                 f"{overflow.value}, outside the 32 bits of a potential "
                 f"({-2**31} to {2**31 - 1}). Use smaller weights, fewer bits or fewer inputs."
             )
+
+
+def run_together(
+    list plans,
+    const uint8_t[:, ::1] inputs_si,
+    outputs_so,
+    int64_t[:, ::1] totals_ok,
+    form="auto",
+):
+    """Run a batch with several plans of one network at once, in threads of the module's own.
+
+    Samples are shared out; one sample is shared out inside its large layers.
+
+    Parameters
+    ----------
+    plans : list of Plan
+        One for each thread.
+    inputs_si : ndarray of uint8, shape (samples, inputs)
+    outputs_so : ndarray, shape (samples, outputs)
+        Filled with the last op's output, uint8 or int32 as `Network.emits_potentials` says.
+    totals_ok : ndarray of int64, shape (ops, 3)
+        The `COUNTERS` of all samples are added.
+    form : {"auto", "dense", "events"}
+
+    Returns
+    -------
+    int
+        0, or, if a potential left 32 bits, a number of samples from the first on, one of which has
+        such a potential; `Plan.run` names it.
+
+    Raises
+    ------
+    RuntimeError
+        If another thread is using one of the plans.
+    ValueError
+        If a shape is wrong, or an input larger than the network was told.
+    """
+    cdef const knsoc_plan *team[KNSOC_TEAM]
+    cdef Plan plan
+    cdef Network network
+    cdef int64_t samples = inputs_si.shape[0], failed
+    cdef const uint8_t *inputs
+    cdef void *outputs
+    cdef int64_t *totals
+    cdef int code, threads = <int>len(plans), found_largest, i
+    cdef uint8_t[:, ::1] activations_so
+    cdef int32_t[:, ::1] potentials_so
+    if not 1 <= threads <= KNSOC_TEAM:
+        raise ValueError(f"there are {threads} plans, but must be 1 to {KNSOC_TEAM}")
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}, but must be one of {list(FORMS)}")
+    code = _FORM_CODES[form]
+    network = (<Plan?>plans[0])._network
+    for entry in plans:
+        if (<Plan?>entry)._network is not network:
+            raise ValueError("plans are of several networks, but must be of one")
+    last = len(network) - 1
+    expected = knsoc_op_inputs(&network._ops[0])
+    if inputs_si.shape[1] != expected:
+        raise ValueError(f"a sample has {inputs_si.shape[1]} inputs, but takes {expected}")
+    if (totals_ok.shape[0], totals_ok.shape[1]) != (last + 1, KNSOC_COUNTERS):
+        raise ValueError(
+            f"totals_ok has the shape ({totals_ok.shape[0]}, {totals_ok.shape[1]}), "
+            f"but must have {(last + 1, KNSOC_COUNTERS)}"
+        )
+    wanted = (samples, knsoc_op_outputs(&network._ops[last]))
+    if network._ops[last].emits_potentials:
+        potentials_so = outputs_so
+        found = (potentials_so.shape[0], potentials_so.shape[1])
+        outputs = &potentials_so[0, 0] if samples else NULL
+    else:
+        activations_so = outputs_so
+        found = (activations_so.shape[0], activations_so.shape[1])
+        outputs = &activations_so[0, 0] if samples else NULL
+    if found != wanted:
+        raise ValueError(f"outputs_so has the shape {found}, but must have {wanted}")
+    if samples == 0:
+        return 0
+    inputs = &inputs_si[0, 0]
+    totals = &totals_ok[0, 0]
+    largest = network.largest_input
+    if largest < 255:
+        with nogil:
+            found_largest = knsoc_u8_largest(inputs, samples * inputs_si.shape[1])
+        if found_largest > largest:
+            raise ValueError(
+                f"inputs_si holds the value {found_largest}, but the network takes 0 to {largest}"
+            )
+    taken = []
+    try:
+        for i in range(threads):
+            plan = plans[i]
+            plan._prepare_call()
+            taken.append(plan)
+            team[i] = &plan._plan
+        with nogil:
+            failed = knsoc_run_batch(team, threads, inputs, samples, code, outputs, totals)
+    finally:
+        for plan in taken:
+            plan._busy = False
+    return failed
 
 
 cdef class Tally:
@@ -1048,6 +1188,8 @@ cdef class Caller:
         Where a call takes its plan from, and puts it back.
     limit : int
         Samples at most; what is beyond is worth several threads. At least 1.
+    splits : bool
+        Whether one sample is worth several threads too, unless a call asks for one.
 
     Notes
     -----
@@ -1062,8 +1204,9 @@ cdef class Caller:
     cdef int64_t _limit, _inputs
     cdef cnp.npy_intp[3] _shape
     cdef int _largest
+    cdef bint _splits
 
-    def __cinit__(self, Network network not None, plans, int64_t limit):
+    def __cinit__(self, Network network not None, plans, int64_t limit, bint splits=False):
         cdef const knsoc_op *first
         if len(network) == 0:
             raise ValueError("the network is empty; add an input first")
@@ -1072,6 +1215,7 @@ cdef class Caller:
         self._network = network
         self._plans = plans
         self._limit = min(limit, CALL_SAMPLES)
+        self._splits = splits
         self._largest = network.largest_input
         first = &network._ops[0]
         self._inputs = knsoc_op_inputs(first)
@@ -1083,6 +1227,7 @@ cdef class Caller:
     def __call__(self, inputs, Tally tally not None, form=None, threads=None):
         cdef cnp.ndarray array
         cdef Plan plan
+        cdef const knsoc_plan *alone
         cdef const char *asked
         cdef int code, failed
         cdef int64_t samples
@@ -1091,7 +1236,10 @@ cdef class Caller:
         cdef cnp.npy_intp[4] dims
         cdef const knsoc_op *last
         cdef const uint8_t *values
-        if threads is not None and (type(threads) is not int or threads != 1):
+        if threads is None:
+            if self._splits:
+                return None
+        elif type(threads) is not int or threads != 1:
             return None
         if form is not None:
             if form not in FORMS:
@@ -1142,6 +1290,7 @@ cdef class Caller:
             plan = Plan(self._network)
         try:
             plan._prepare_call()
+            alone = &plan._plan
             values = <const uint8_t *>cnp.PyArray_DATA(array)
             plan._outputs[self._network._count - 1] = cnp.PyArray_DATA(outputs)
             with nogil:
@@ -1151,7 +1300,8 @@ cdef class Caller:
                 )
                 if not failed:
                     failed = knsoc_run(
-                        &plan._plan,
+                        &alone,
+                        1,
                         values,
                         samples,
                         code,

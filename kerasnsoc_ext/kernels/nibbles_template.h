@@ -164,8 +164,8 @@ TARGET static void vector_nibbles(const knsoc_packed *p, const knsoc_events *eve
         for (int64_t e = 0; e < events->count; e++)
             total += events->value[e];
     int32_t n = 0;
-    const int32_t most = NIBBLE_VECTORS * NIBBLE_NEURONS;
-    for (; n + most <= p->nibbles.pitch * 2; n += most)
+    for (; n + (NIBBLE_VECTORS - 1) * NIBBLE_NEURONS < p->neurons;
+         n += NIBBLE_VECTORS * NIBBLE_NEURONS)
         nibble_pass(NIBBLE_VECTORS, p, events, n, total, scratch, outputs);
     for (; n < p->neurons; n += NIBBLE_NEURONS)
         nibble_pass(1, p, events, n, total, scratch, outputs);

@@ -74,6 +74,7 @@ typedef struct knsoc_packed {
     int32_t narrow;                      /* no potential leaves 16 bits */
     int32_t flush;                       /* events whose sum fits 16 bits; 1: not even two do */
     int64_t events_up_to;                /* automatic form: events for this many and fewer */
+    int64_t group_events_up_to;          /* the same per sample of several that run together */
     int32_t single_dots;                 /* no sum of two products saturates 16 bits */
     int32_t dots_in_s16;                 /* dots of four whose sum fits 16 bits, 0: not even one */
     knsoc_bits bits;

@@ -452,7 +452,7 @@ TARGET static void fully_events(const knsoc_packed *p, const knsoc_events *event
     for (int i = 0; i < AHEAD + 2; i++)
         events->index[events->count + i] = 0;
     int32_t n = 0;
-    for (; n + FULLY_BLOCKS * KNSOC_EVENT_BLOCK <= p->padded_neurons;
+    for (; n + (FULLY_BLOCKS - 1) * KNSOC_EVENT_BLOCK < p->neurons;
          n += FULLY_BLOCKS * KNSOC_EVENT_BLOCK)
         fully_pass(FULLY_BLOCKS, p, events, n, scratch, outputs);
     for (; n < p->neurons; n += KNSOC_EVENT_BLOCK)
