@@ -1195,8 +1195,9 @@ cdef class Caller:
     -----
     ``call(inputs, tally, form, threads)`` returns the last op's output, or None where it leaves the
     call to the long way, which then takes or refuses it: another type, shape or layout, a value
-    that is too large, more than `limit` samples, a potential that leaves 32 bits, an unknown form.
-    Nothing has been counted then.
+    that is too large, more than `limit` samples, a potential that leaves 32 bits, an unknown form
+    or number of threads. Nothing has been counted then. Samples up to the limit run in one thread,
+    however many are allowed.
     """
 
     cdef Network _network
@@ -1239,7 +1240,7 @@ cdef class Caller:
         if threads is None:
             if self._splits:
                 return None
-        elif type(threads) is not int or threads != 1:
+        elif type(threads) is not int or threads < 1 or threads > 1 and self._splits:
             return None
         if form is not None:
             if form not in FORMS:

@@ -86,7 +86,8 @@ static void integrate(const knsoc_plan *plan, const knsoc_packed *p, const uint8
 #define WORTH_EVENTS (6 << 20)
 #define WORTH_DENSE (16 << 20)
 
-#define PARTS_PER_THREAD 4
+#define MOST_PARTS_PER_THREAD 4
+#define PART_POSITIONS 128 /* all weights are read for each part: it shall not be small */
 #define PART_NEURONS 512 /* as many as one pass over the events covers at most */
 
 typedef struct layer_parts {
@@ -175,8 +176,11 @@ static void integrate_together(const knsoc_plan *const *team, int threads, const
         integrate(team[0], p, inputs, by_events, counters, outputs);
         return;
     }
-    int32_t size = (length + threads * PARTS_PER_THREAD - 1) / (threads * PARTS_PER_THREAD);
-    size = (size + least - 1) / least * least;
+    int32_t parts = p->output_columns * p->output_cells / PART_POSITIONS;
+    parts = parts < threads ? threads : parts;
+    if (parts > threads * MOST_PARTS_PER_THREAD)
+        parts = threads * MOST_PARTS_PER_THREAD;
+    const int32_t size = ((length + parts - 1) / parts + least - 1) / least * least;
     layer_parts all = {.team = team, .p = p, .inputs = inputs, .outputs = outputs,
                        .by_events = by_events, .size = size, .count = (length + size - 1) / size};
     knsoc_pool_run(threads, run_parts, &all);

@@ -286,7 +286,7 @@ def test_fully_connected_layers_of_several_samples(kernel, form):
         network = Network(kernel)
         network.add_input("in", 1, 1, inputs, largest)
         sizes = (inputs, 75, 130, 3)
-        for op, (size, neurons) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for op, (size, neurons) in enumerate(itertools.pairwise(sizes)):
             weights = rng.integers(-7, 8, (size, neurons), dtype=np.int8)
             table = np.sort(rng.integers(-50, 99, (1 + 2 * op, neurons)), axis=0).astype(np.int32)
             network.add_fully_connected(f"f{op}", op, weights, table if op < 2 else None)
@@ -333,7 +333,7 @@ def test_what_running_together_refuses():
         run_together([plan], inputs, outputs[:1], totals)
     with pytest.raises(ValueError, match=r"totals_ok has the shape \(1, 3\)"):
         run_together([plan], inputs, outputs, totals[:1])
-    with pytest.raises(ValueError, match="value 16.*takes 0 to 15"):
+    with pytest.raises(ValueError, match=r"value 16.*takes 0 to 15"):
         run_together([plan], inputs * 16, outputs, totals)
     assert run_together([plan], inputs[:0], outputs[:0], totals) == 0
     assert run_together([plan], inputs, outputs, totals) == 0
