@@ -190,6 +190,16 @@ CALL_SAMPLES = KNSOC_SHARE
 # Fully connected layers run so many samples at once at most, whose values take so many bytes.
 GROUP_SAMPLES = 16
 GROUP_BYTES = 1 << 20
+
+# Crossovers are timed for a convolution of 3 x 3 x 128 inputs to 128 neurons. Others pay more, or
+# less, for each run of events that a window takes from a column, and for listing events that reach
+# few neurons; both in events, and fitted to times of ten layers with either vector row.
+cdef double TIMED_RUN = 3 * 128, TIMED_REACH = 3 * 3 * 128
+cdef double RUN_COST = 10, LIST_COST = 30
+cdef int64_t LONGEST_RUN = 512
+# Of 1-bit inputs whose sums are looked up, and of rows that take a byte per weight, by the same times.
+cdef double LOOKUP_CROSSOVER = 0.23, WIDE_ROWS = 0.75
+
 _POOLINGS = {"max": KNSOC_POOL_MAX, "sum": KNSOC_POOL_SUM}
 
 
@@ -618,10 +628,11 @@ cdef class Network:
         p.segments, p.quads = packed.segments, packed.quads
         p.rows = <const int8_t *>_address(packed.rows)
         p.narrow, p.flush = packed.narrow, min(packed.flush, INT32_MAX)
-        share = self._fully_crossover if op.kind == KNSOC_FULLY else self._conv_crossover
+        share = self._crossover_of(packed, op.kind == KNSOC_FULLY)
         p.events_up_to = <int64_t>(share * knsoc_op_inputs(op))
         # several samples share the weights that the dense form reads, as positions of a map do
-        share = min(share, self._conv_crossover * (2 if packed.nibbles and packed.nibbles.group else 1))
+        if packed.nibbles is None or not packed.nibbles.group:
+            share = min(share, self._conv_crossover)
         p.group_events_up_to = <int64_t>(share * knsoc_op_inputs(op))
         p.single_dots, p.dots_in_s16 = packed.single_dots, packed.dots_in_s16
         if packed.bits is not None:
@@ -649,6 +660,22 @@ cdef class Network:
             p.kind = KNSOC_PACKED_FULLY if op.kind == KNSOC_FULLY else KNSOC_PACKED_CONV
         held.append(packed)
         return 0
+
+    cdef double _crossover_of(self, packed, bint fully):
+        """Up to which share of events the event form of a layer is the quicker one."""
+        cdef double share, run, reach
+        if fully:
+            if packed.nibbles is None:
+                return self._fully_crossover * WIDE_ROWS
+            return 1.0 if packed.nibbles.group else self._fully_crossover
+        if packed.bits is not None and packed.bits.tables is not None:
+            return LOOKUP_CROSSOVER
+        run = packed.channels * packed.cells[1]
+        if run > LONGEST_RUN:
+            run = packed.channels
+        reach = packed.columns[1] * packed.cells[1] * packed.neurons
+        share = self._conv_crossover - RUN_COST * (1 / run - 1 / TIMED_RUN)
+        return max(0.0, share - LIST_COST * (1 / reach - 1 / TIMED_REACH))
 
     cdef _append(self, name, knsoc_op *op, sources, held=(), thresholds=None, largest=0):
         """Last checks, then the op is copied into the list; `held` keeps its arrays alive."""

@@ -242,7 +242,7 @@ static int available(void)
 static const knsoc_vector_kernels kernels = {
     .vector_bytes = sizeof(VEC),
     .dense_block = BLOCK,
-    .conv_crossover = 0.5,
+    .conv_crossover = 0.6,
     .fully_crossover = 0.6,
     .take_column = take_column,
     .dense = vector_dense,

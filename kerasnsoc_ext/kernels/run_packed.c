@@ -39,6 +39,24 @@ static int64_t take_input(const knsoc_plan *plan, const knsoc_packed *p, const u
     return count;
 }
 
+/* Stops at the first event, so that only a silent input costs a pass of its own. */
+static int is_silent(const uint8_t *inputs, int64_t size)
+{
+    enum { BLOCK_BYTES = 256 };
+    int64_t i = 0;
+    for (; i + BLOCK_BYTES <= size; i += BLOCK_BYTES) {
+        uint8_t any = 0;
+        for (int b = 0; b < BLOCK_BYTES; b++)
+            any |= inputs[i + b];
+        if (any)
+            return 0;
+    }
+    for (; i < size; i++)
+        if (inputs[i])
+            return 0;
+    return 1;
+}
+
 /* Without an event all potentials are 0, and all positions alike. */
 static void run_silent(const knsoc_plan *plan, const knsoc_op *op, void *map)
 {
@@ -194,13 +212,14 @@ void knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc_op
     const knsoc_packed *p = &op->packed;
     const knsoc_vector_kernels *vector = plan->row->vector;
     int64_t pairs;
-    const int64_t events = take_input(plan, p, inputs, &pairs);
-    counters[KNSOC_EVENTS_IN] = events;
-    counters[KNSOC_SYNAPTIC_OPS] = p->kind == KNSOC_PACKED_SEPARABLE ? pairs : pairs * p->neurons;
-    if (events == 0 && p->fill == 0) {
+    if (p->fill == 0 && is_silent(inputs, (int64_t)p->columns * p->cells * p->channels)) {
+        counters[KNSOC_EVENTS_IN] = counters[KNSOC_SYNAPTIC_OPS] = 0;
         run_silent(plan, op, map);
         return;
     }
+    const int64_t events = take_input(plan, p, inputs, &pairs);
+    counters[KNSOC_EVENTS_IN] = events;
+    counters[KNSOC_SYNAPTIC_OPS] = p->kind == KNSOC_PACKED_SEPARABLE ? pairs : pairs * p->neurons;
     if (p->framed)
         inputs = plan->frame;
     int by_events = p->rows || p->nibbles.rows;
