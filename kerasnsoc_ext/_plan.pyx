@@ -39,6 +39,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct knsoc_row:
         const char *name
         int (*available)()
+        int32_t events_below_16ths, depthwise_events_below_16ths
         const knsoc_vector_kernels *vector
 
     const knsoc_row *const *knsoc_rows
@@ -187,6 +188,9 @@ _FORM_CODES = {"auto": KNSOC_FORM_AUTO, "dense": KNSOC_FORM_DENSE, "events": KNS
 # Samples of one `Caller` call at most; a plan keeps counters for so many.
 CALL_SAMPLES = KNSOC_SHARE
 
+# What a call may allow; more are refused where all arguments are checked.
+MOST_THREADS = 1024
+
 # Fully connected layers run so many samples at once at most, whose values take so many bytes.
 GROUP_SAMPLES = 16
 GROUP_BYTES = 1 << 20
@@ -197,6 +201,10 @@ GROUP_BYTES = 1 << 20
 cdef double TIMED_RUN = 3 * 128, TIMED_REACH = 3 * 3 * 128
 cdef double RUN_COST = 10, LIST_COST = 30
 cdef int64_t LONGEST_RUN = 512
+# Rows that other layers have driven out of the second cache come one by one, dense weights in a stream;
+# the timed layer's stay there. Found on a network whose layers take 0.3 to 2.4 megabytes of rows.
+cdef int64_t WARM_BYTES = 1 << 18
+cdef double COLD_ROWS = 0.8
 # Of 1-bit inputs whose sums are looked up, and of rows that take a byte per weight, by the same times.
 cdef double LOOKUP_CROSSOVER = 0.23, WIDE_ROWS = 0.75
 
@@ -348,6 +356,29 @@ cdef class Network:
     def kernel_of(self, int32_t op):
         """Name of the kernel row that runs an op: ``scalar``, plain C, where it is not packed."""
         return self.kernel if self.is_packed(op) else "scalar"
+
+    def form_of(self, int32_t op):
+        """How an op runs by itself, in words: its dense form, and up to which density events.
+
+        ``lookup`` is the dense form of 1-bit inputs and small weights; an input and a join have no
+        form, the empty text.
+        """
+        cdef const knsoc_packed *p
+        cdef double share
+        self._check_op(op)
+        p = &self._ops[op].packed
+        if self._ops[op].kind in (KNSOC_INPUT, KNSOC_CONCAT):
+            return ""
+        if p.kind == KNSOC_PACKED_NOT:
+            share = self._row.events_below_16ths
+            if self._ops[op].kind == KNSOC_SEPARABLE:
+                share = self._row.depthwise_events_below_16ths
+            return f"dense, events up to {share / 16:.0%}"
+        dense = "lookup" if p.bits.tables != NULL else "dense"
+        share = p.events_up_to / <double>knsoc_op_inputs(&self._ops[op])
+        if p.rows == NULL and p.nibbles.rows == NULL or share < 0.005:
+            return dense
+        return f"{dense}, events up to {share:.0%}" if share < 1 else "events"
 
     def packed_nbytes(self, int32_t op):
         """Memory of an op's packed weights and tables; 0 where it is not packed."""
@@ -675,6 +706,8 @@ cdef class Network:
             run = packed.channels
         reach = packed.columns[1] * packed.cells[1] * packed.neurons
         share = self._conv_crossover - RUN_COST * (1 / run - 1 / TIMED_RUN)
+        if packed.rows is not None and packed.rows.nbytes > WARM_BYTES:
+            share *= COLD_ROWS
         return max(0.0, share - LIST_COST * (1 / reach - 1 / TIMED_REACH))
 
     cdef _append(self, name, knsoc_op *op, sources, held=(), thresholds=None, largest=0):
@@ -1267,7 +1300,7 @@ cdef class Caller:
         if threads is None:
             if self._splits:
                 return None
-        elif type(threads) is not int or threads < 1 or threads > 1 and self._splits:
+        elif type(threads) is not int or not 1 <= threads <= (1 if self._splits else MOST_THREADS):
             return None
         if form is not None:
             if form not in FORMS:

@@ -183,6 +183,15 @@ class CompiledNetwork:
         return self._network.kernel
 
     @property
+    def kernels(self) -> list[tuple[str, str, str]]:
+        """Layer, kernel row and form of each layer that computes; see `kerasnsoc_ext.Network`."""
+        found = [
+            (name, self._network.kernel_of(op), self._network.form_of(op))
+            for op, name in enumerate(self.names)
+        ]
+        return [entry for entry in found if entry[2]]
+
+    @property
     def plan_nbytes(self) -> int:
         """Size of the buffers that each running thread needs."""
         plan = self._take_plan()

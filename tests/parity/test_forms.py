@@ -129,6 +129,8 @@ def test_which_layers_get_which_form(kernel):
         network.add_input("in", 4, 4, 8, largest)
         weights = np.full((3, 3, 8, 64), weight, np.int8)
         network.add_convolution("c", 0, (4, 3, 1, 1, 4), (4, 3, 1, 1, 4), weights)
+        expected = "lookup" if _packed(network).bits is not None else "dense"
+        assert network.form_of(1).split(",")[0] == expected
         return _packed(network).bits
 
     assert convolution(1, 7).tables is not None
