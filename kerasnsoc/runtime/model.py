@@ -820,8 +820,8 @@ class Model:
             text += f"\n\n{render(header, learning)}"
         memory = self._memory()
         if self._compiled is not None:
-            kernels = [list(entry) for entry in self._compiled.kernels]
-            text += f"\n\n{render(['Layer', 'Kernel', 'Form'], kernels)}\n"
+            entries = [list(entry) for entry in self._compiled.kernels]
+            text += f"\n\n{render(['Layer', 'Kernel', 'Form'], entries)}\n"
         shape = str(list(self.input_dims)) if self._layers else "N/A"
         backend = backends()[self.backend]
         text += f"\nInput shape: {shape}\nBackend: {backend.type.name} {backend.version}"
