@@ -35,6 +35,7 @@ cdef extern from "kernels.h" nogil:
         int32_t vector_bytes
         int32_t dense_block
         double conv_crossover, fully_crossover
+        void *look_up
 
     ctypedef struct knsoc_row:
         const char *name
@@ -630,7 +631,11 @@ cdef class Network:
         if op.pooling == KNSOC_POOL_SUM:
             summed = op.pool_x.size * op.pool_y.size
         packed = pack(
-            Layout(self._row.vector.vector_bytes, self._row.vector.dense_block),
+            Layout(
+                self._row.vector.vector_bytes,
+                self._row.vector.dense_block,
+                small=self._row.vector.look_up != NULL,
+            ),
             (columns.length, columns.size, columns.stride, columns.lead, columns.output),
             (cells.length, cells.size, cells.stride, cells.lead, cells.output),
             np.ascontiguousarray(weights),

@@ -43,6 +43,8 @@ class Layout:
 
     vector_bytes: int
     dense_block: int
+    small: bool = True
+    """Whether there are kernels for sums that fit bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +133,16 @@ def pack(
         largest_weight = max(-int(weights_xycn.min()), int(weights_xycn.max()))
         if inputs * padded > min(allowed, MAX_ROWS_BYTES):
             pass
-        elif fully and small_weights.nibbles_fit(weights_xycn[0, 0], largest, largest_weight):
+        elif (
+            layout.small
+            and fully
+            and small_weights.nibbles_fit(weights_xycn[0, 0], largest, largest_weight)
+        ):
             nibbles = _nibbles(weights_xycn[0, 0], largest, largest_weight, layout.vector_bytes)
         else:
             rows = _rows(weights_xycn, padded, layout.vector_bytes, not fully)
         narrow = bool(max(-low_n.min(), high_n.max()) <= INT16_MAX)
-        if largest == 1 and narrow and not fully:
+        if layout.small and largest == 1 and narrow and not fully:
             bits = _bits(weights_xycn, largest_weight, padded, layout.vector_bytes, allowed)
         quads = -(-kernel_wk_n.shape[1] // 4)
         if bits is None or bits.tables is None:

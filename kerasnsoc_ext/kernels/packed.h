@@ -121,7 +121,7 @@ typedef struct knsoc_vector_kernels {
                            uint8_t *copy, int64_t *weighted);
     /* Potentials [position][neuron], or activations where the layer's fire has a form. */
     void (*dense)(const knsoc_packed *p, const uint8_t *inputs, void *outputs);
-    /* `dense` for layers with tables; `places` has room for a place per four channels of a cell. */
+    /* `dense` for layers with tables, NULL if a row has none of these; `places` has room for a place per four channels of a cell. */
     void (*look_up)(const knsoc_packed *p, const uint8_t *inputs, uint16_t *places,
                     int32_t *scratch, void *outputs);
     /* An event's index is (cell * channels + channel) << shift; it has slack behind its end. */
@@ -129,7 +129,7 @@ typedef struct knsoc_vector_kernels {
                  int32_t shift, knsoc_events *events);
     void (*events)(const knsoc_packed *p, const knsoc_events *events, int32_t *scratch,
                    void *outputs);
-    /* `events` for fully connected layers with nibbles. */
+    /* `events` for fully connected layers with nibbles; NULL where `look_up` is. */
     void (*nibbles)(const knsoc_packed *p, const knsoc_events *events, int32_t *scratch,
                     void *outputs);
     /* Sums [position][channel]; returns how many are not zero. */

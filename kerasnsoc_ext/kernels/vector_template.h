@@ -270,6 +270,7 @@ INLINE void slab_wide(int32_t *potentials, int first, int32_t flush, const int8_
     }
 }
 
+#ifdef V_LOW_S16
 /* ---- the same for inputs of 0 or 1 and small weights: rows are added in bytes ---------------------- */
 
 /* Bytes at even and at odd places become potentials of their own. */
@@ -321,6 +322,7 @@ INLINE void slab_bits(int16_t *potentials, int first, int last, int32_t fit, con
     }
     store_halves(potentials, last, halves);
 }
+#endif
 
 INLINE void finish_event_block(const knsoc_packed *p, int64_t position, int32_t neuron,
                                const int32_t *scratch, void *outputs)
@@ -368,10 +370,13 @@ TARGET static void conv_events(const knsoc_packed *p, const knsoc_events *events
                     const int64_t run = first[slab_cells] - from;
                     /* an event's index counts from the top of its column */
                     const int8_t *w = weights - y * cell_bytes;
+#ifdef V_LOW_S16
                     if (p->bits.rows_fit)
                         slab_bits((int16_t *)potentials, slab == 0, slab == slabs - 1,
                                   p->bits.rows_fit, w, events->index + from, run);
-                    else if (p->narrow)
+                    else
+#endif
+                    if (p->narrow)
                         slab_narrow((int16_t *)potentials, slab == 0, w, events->index + from,
                                     events->value + from, run);
                     else
