@@ -164,7 +164,8 @@ def main() -> int:
         print({name: f"{t['median'] * 1e3:.1f} ms" for name, t in result["keras"].items()})
     if arguments.plot:
         engines = {d: kerasnsoc("vgg", kernels[0], 1, 1, d) for d in DENSITIES}
-        curve = measure({str(d): run for d, run in engines.items()}, arguments.rounds)
+        runs = {str(d): run for d, run in engines.items()}
+        curve = measure(runs, arguments.rounds, clock=clock)
         result["density"] = {d: vars(t) for d, t in curve.items()}
         plot(result["density"], arguments.plot)
     if arguments.json:

@@ -9,6 +9,7 @@ from kerasnsoc_ext._plan import (
     available_kernels,
     kernel_names,
     missing_kernels,
+    run_together,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "has_events",
     "kernel_names",
     "missing_kernels",
+    "run_together",
 ]

@@ -13,6 +13,9 @@ _Thresholds = npt.NDArray[np.int32] | None
 COUNTERS: tuple[str, str, str]
 FORMS: tuple[str, str, str]
 CALL_SAMPLES: int
+GROUP_SAMPLES: int
+GROUP_BYTES: int
+MOST_THREADS: int
 
 def kernel_names() -> tuple[str, ...]: ...
 def available_kernels() -> tuple[str, ...]: ...
@@ -30,6 +33,7 @@ class Network:
     def emits_potentials(self, op: int) -> bool: ...
     def is_packed(self, op: int) -> bool: ...
     def kernel_of(self, op: int) -> str: ...
+    def form_of(self, op: int) -> str: ...
     def packed_nbytes(self, op: int) -> int: ...
     def held(self) -> list[list[Any]]: ...
     @property
@@ -88,6 +92,14 @@ class Plan:
         form: str = "auto",
     ) -> None: ...
 
+def run_together(
+    plans: list[Plan],
+    inputs_si: npt.NDArray[np.uint8],
+    outputs_so: npt.NDArray[Any],
+    totals_ok: npt.NDArray[np.int64],
+    form: str = "auto",
+) -> int: ...
+
 @disjoint_base
 class Tally:
     def __new__(
@@ -100,7 +112,9 @@ class Tally:
 
 @disjoint_base
 class Caller:
-    def __new__(cls, network: Network, plans: deque[Plan], limit: int) -> Self: ...
+    def __new__(
+        cls, network: Network, plans: deque[Plan], limit: int, splits: bool = False
+    ) -> Self: ...
     def __call__(
         self,
         inputs: object,

@@ -36,10 +36,12 @@ cdef extern from "kernels.h" nogil:
         int32_t dense_block
         double conv_crossover, fully_crossover
         void *separable
+        void *look_up
 
     ctypedef struct knsoc_row:
         const char *name
         int (*available)()
+        int32_t events_below_16ths, depthwise_events_below_16ths
         const knsoc_vector_kernels *vector
         const char *(*missing)()
 
@@ -65,6 +67,15 @@ cdef extern from "packed.h" nogil:
         const float *offset_n
         const int32_t *thresholds_mn
 
+    ctypedef struct knsoc_bits:
+        int32_t rows_fit
+        const int8_t *tables
+        int32_t piece, chunk
+
+    ctypedef struct knsoc_nibbles:
+        const uint8_t *rows
+        int32_t pitch, bias, group, groups, flush
+
     ctypedef struct knsoc_packed:
         int32_t kind
         int32_t columns, cells, channels
@@ -79,8 +90,10 @@ cdef extern from "packed.h" nogil:
         int32_t segments, quads
         const int8_t *rows
         int32_t narrow, flush
-        int64_t events_up_to
+        int64_t events_up_to, group_events_up_to
         int32_t single_dots, dots_in_s16
+        knsoc_bits bits
+        knsoc_nibbles nibbles
         const int16_t *depthwise
         int32_t period, flat
         int32_t sums_form
@@ -119,6 +132,8 @@ cdef extern from "plan.h" nogil:
         KNSOC_POOL_MAX
         KNSOC_POOL_SUM
         KNSOC_COUNTERS
+        KNSOC_SHARE
+        KNSOC_TEAM
 
     ctypedef struct knsoc_op:
         int32_t kind, image, wide, pooling
@@ -147,6 +162,9 @@ cdef extern from "plan.h" nogil:
         knsoc_events events
         uint8_t *frame
         int32_t *tile
+        int32_t tail, group
+        void **outputs
+        int64_t *counters
 
     ctypedef struct knsoc_overflow:
         int64_t sample
@@ -156,8 +174,11 @@ cdef extern from "plan.h" nogil:
 
     int64_t knsoc_op_inputs(const knsoc_op *op)
     int64_t knsoc_op_outputs(const knsoc_op *op)
-    int knsoc_run(const knsoc_plan *plan, const uint8_t *inputs, int64_t samples, int form,
-                  void *const *outputs, int64_t *counters, knsoc_overflow *overflow)
+    int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
+                  int64_t samples, int form, void *const *outputs, int64_t *counters,
+                  knsoc_overflow *overflow)
+    int64_t knsoc_run_batch(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
+                            int64_t samples, int form, void *outputs, int64_t *totals)
 
 
 # Window fields and maps stay far below the 32-bit integers that the kernels index them with.
@@ -175,7 +196,28 @@ FORMS = ("auto", "dense", "events")
 _FORM_CODES = {"auto": KNSOC_FORM_AUTO, "dense": KNSOC_FORM_DENSE, "events": KNSOC_FORM_EVENTS}
 
 # Samples of one `Caller` call at most; a plan keeps counters for so many.
-CALL_SAMPLES = 64
+CALL_SAMPLES = KNSOC_SHARE
+
+# What a call may allow; more are refused where all arguments are checked.
+MOST_THREADS = 1024
+
+# Fully connected layers run so many samples at once at most, whose values take so many bytes.
+GROUP_SAMPLES = 16
+GROUP_BYTES = 1 << 20
+
+# Crossovers are timed for a convolution of 3 x 3 x 128 inputs to 128 neurons. Others pay more, or
+# less, for each run of events that a window takes from a column, and for listing events that reach
+# few neurons; both in events, and fitted to times of ten layers with either vector row.
+cdef double TIMED_RUN = 3 * 128, TIMED_REACH = 3 * 3 * 128
+cdef double RUN_COST = 10, LIST_COST = 30
+cdef int64_t LONGEST_RUN = 512
+# Rows that other layers have driven out of the second cache come one by one, dense weights in a stream;
+# the timed layer's stay there. Found on a network whose layers take 0.3 to 2.4 megabytes of rows.
+cdef int64_t WARM_BYTES = 1 << 18
+cdef double COLD_ROWS = 0.7
+# Of 1-bit inputs whose sums are looked up, and of rows that take a byte per weight, by the same times.
+cdef double LOOKUP_CROSSOVER = 0.23, WIDE_ROWS = 0.75
+
 _POOLINGS = {"max": KNSOC_POOL_MAX, "sum": KNSOC_POOL_SUM}
 
 
@@ -341,6 +383,29 @@ cdef class Network:
     def kernel_of(self, int32_t op):
         """Name of the kernel row that runs an op: ``scalar``, plain C, where it is not packed."""
         return self.kernel if self.is_packed(op) else "scalar"
+
+    def form_of(self, int32_t op):
+        """How an op runs by itself, in words: its dense form, and up to which density events.
+
+        ``lookup`` is the dense form of 1-bit inputs and small weights; an input and a join have no
+        form, the empty text.
+        """
+        cdef const knsoc_packed *p
+        cdef double share
+        self._check_op(op)
+        p = &self._ops[op].packed
+        if self._ops[op].kind in (KNSOC_INPUT, KNSOC_CONCAT):
+            return ""
+        if p.kind == KNSOC_PACKED_NOT:
+            share = self._row.events_below_16ths
+            if self._ops[op].kind == KNSOC_SEPARABLE:
+                share = self._row.depthwise_events_below_16ths
+            return f"dense, events up to {share / 16:.0%}"
+        dense = "lookup" if p.bits.tables != NULL else "dense"
+        share = p.events_up_to / <double>knsoc_op_inputs(&self._ops[op])
+        if p.rows == NULL and p.nibbles.rows == NULL or share < 0.005:
+            return dense
+        return f"{dense}, events up to {share:.0%}" if share < 1 else "events"
 
     def packed_nbytes(self, int32_t op):
         """Memory of an op's packed weights and tables; 0 where it is not packed."""
@@ -596,6 +661,7 @@ cdef class Network:
                 self._row.vector.vector_bytes,
                 self._row.vector.dense_block,
                 self._row.vector.separable != NULL,
+                self._row.vector.look_up != NULL,
             ),
             (columns.length, columns.size, columns.stride, columns.lead, columns.output),
             (cells.length, cells.size, cells.stride, cells.lead, cells.output),
@@ -625,9 +691,22 @@ cdef class Network:
         p.segments, p.quads = packed.segments, packed.quads
         p.rows = <const int8_t *>_address(packed.rows)
         p.narrow, p.flush = packed.narrow, min(packed.flush, INT32_MAX)
-        share = self._fully_crossover if op.kind == KNSOC_FULLY else self._conv_crossover
+        share = self._crossover_of(packed, op.kind == KNSOC_FULLY)
         p.events_up_to = <int64_t>(share * knsoc_op_inputs(op))
+        # several samples share the weights that the dense form reads, as positions of a map do
+        if packed.nibbles is None or not packed.nibbles.group:
+            share = min(share, self._conv_crossover)
+        p.group_events_up_to = <int64_t>(share * knsoc_op_inputs(op))
         p.single_dots, p.dots_in_s16 = packed.single_dots, packed.dots_in_s16
+        if packed.bits is not None:
+            p.bits.rows_fit = packed.bits.rows_fit
+            p.bits.tables = <const int8_t *>_address(packed.bits.tables)
+            p.bits.piece, p.bits.chunk = packed.bits.piece, packed.bits.chunk
+        if packed.nibbles is not None:
+            p.nibbles.rows = <const uint8_t *>_address(packed.nibbles.rows)
+            p.nibbles.pitch, p.nibbles.bias = packed.nibbles.pitch, packed.nibbles.bias
+            p.nibbles.group, p.nibbles.groups = packed.nibbles.group, packed.nibbles.groups
+            p.nibbles.flush = packed.nibbles.flush
         p.depthwise = <const int16_t *>_address(packed.depthwise)
         p.period, p.flat = packed.period, packed.flat
         if packed.strips is not None:
@@ -653,6 +732,24 @@ cdef class Network:
             p.kind = KNSOC_PACKED_FULLY if op.kind == KNSOC_FULLY else KNSOC_PACKED_CONV
         held.append(packed)
         return 0
+
+    cdef double _crossover_of(self, packed, bint fully):
+        """Up to which share of events the event form of a layer is the quicker one."""
+        cdef double share, run, reach
+        if fully:
+            if packed.nibbles is None:
+                return self._fully_crossover * WIDE_ROWS
+            return 1.0 if packed.nibbles.group else self._fully_crossover
+        if packed.bits is not None and packed.bits.tables is not None:
+            return LOOKUP_CROSSOVER
+        run = packed.channels * packed.cells[1]
+        if run > LONGEST_RUN:
+            run = packed.channels
+        reach = packed.columns[1] * packed.cells[1] * packed.neurons
+        share = self._conv_crossover - RUN_COST * (1 / run - 1 / TIMED_RUN)
+        if packed.rows is not None and packed.rows.nbytes > WARM_BYTES:
+            share *= COLD_ROWS
+        return max(0.0, share - LIST_COST * (1 / reach - 1 / TIMED_REACH))
 
     cdef _append(self, name, knsoc_op *op, sources, held=(), thresholds=None, largest=0):
         """Last checks, then the op is copied into the list; `held` keeps its arrays alive."""
@@ -733,7 +830,7 @@ cdef class Plan:
     cdef int64_t _used
     cdef list _guards
     cdef void **_outputs
-    cdef int64_t *_counters  # for a `Caller`, [CALL_SAMPLES][op][KNSOC_COUNTERS]; made when needed
+    cdef int64_t *_counters  # [CALL_SAMPLES + 1][op][KNSOC_COUNTERS]; made when needed
     cdef bint _busy
 
     def __cinit__(self, Network network not None):
@@ -749,6 +846,7 @@ cdef class Plan:
         self._outputs = <void **>calloc(network._count, sizeof(void *))
         if self._plan.maps == NULL or self._outputs == NULL:
             raise MemoryError("no memory for the plan's tables")
+        self._find_tail()
         self._place()  # measures
         self._memory = <char *>malloc(self._used + 63)
         if self._memory == NULL:
@@ -780,6 +878,22 @@ cdef class Plan:
         self._guards.append((start + size, self._used))
         return self._base + start
 
+    cdef void _find_tail(self):
+        """The last ops that can run several samples at once, and how many."""
+        cdef int32_t i = self._plan.op_count
+        cdef int64_t widest = 1
+        cdef const knsoc_op *op
+        while i > 1:
+            op = &self._plan.ops[i - 1]
+            if op.packed.kind != KNSOC_PACKED_FULLY or op.sources[0] != i - 2:
+                break
+            widest = max(widest, max(knsoc_op_inputs(op), knsoc_op_outputs(op) * 4))
+            i -= 1
+        self._plan.tail = i
+        self._plan.group = 1
+        if i < self._plan.op_count:
+            self._plan.group = <int32_t>max(1, min(GROUP_SAMPLES, GROUP_BYTES // widest))
+
     cdef int _place(self) except -1:
         cdef int64_t image = 0, sums = 0, potentials = 0, pooled = 0, narrow = 0
         cdef int64_t inputs = 0, positions = 0, outputs, size
@@ -792,7 +906,10 @@ cdef class Plan:
         for i in range(self._plan.op_count):
             op = &self._plan.ops[i]
             outputs = knsoc_op_outputs(op)
-            self._plan.maps[i] = self._take(outputs * (4 if op.emits_potentials else 1))
+            size = outputs * (4 if op.emits_potentials else 1)
+            if self._plan.group > 1 and i >= self._plan.tail - 1:
+                size = size * self._plan.group + KNSOC_SLACK
+            self._plan.maps[i] = self._take(size)
             if op.kind == KNSOC_INPUT:
                 continue
             if op.kind == KNSOC_CONCAT:
@@ -841,18 +958,20 @@ cdef class Plan:
         return 0
 
     cdef int _prepare_call(self) except -1:
-        """For a `Caller`, which gives the plan back itself."""
+        """For calls that keep counters here; they give the plan back themselves."""
         cdef int32_t i
         if self._busy:
             raise RuntimeError("the plan is in use by another thread; take one plan per thread")
         if self._counters == NULL:
             self._counters = <int64_t *>calloc(
-                CALL_SAMPLES * self._plan.op_count, KNSOC_COUNTERS * sizeof(int64_t)
+                (CALL_SAMPLES + 1) * self._plan.op_count, KNSOC_COUNTERS * sizeof(int64_t)
             )
             if self._counters == NULL:
                 raise MemoryError("no memory for the plan's counters")
         for i in range(self._plan.op_count):
             self._outputs[i] = NULL
+        self._plan.counters = self._counters
+        self._plan.outputs = self._outputs
         self._busy = True
         return 0
 
@@ -899,6 +1018,7 @@ cdef class Plan:
             If a potential leaves 32 bits; the arrays then hold the results up to that sample.
         """
         cdef knsoc_overflow overflow
+        cdef const knsoc_plan *plan
         cdef int64_t samples = inputs_si.shape[0]
         cdef const uint8_t *inputs
         cdef int64_t *counters
@@ -957,9 +1077,10 @@ cdef class Plan:
                         f"{largest}"
                     )
             counters = &counters_sok[0, 0, 0]
+            plan = &self._plan
             with nogil:
                 failed = knsoc_run(
-                    &self._plan, inputs, samples, code, self._outputs, counters, &overflow
+                    &plan, 1, inputs, samples, code, self._outputs, counters, &overflow
                 )
         finally:
             self._busy = False
@@ -971,6 +1092,107 @@ cdef class Plan:
                 f"{overflow.value}, outside the 32 bits of a potential "
                 f"({-2**31} to {2**31 - 1}). Use smaller weights, fewer bits or fewer inputs."
             )
+
+
+def run_together(
+    list plans,
+    const uint8_t[:, ::1] inputs_si,
+    outputs_so,
+    int64_t[:, ::1] totals_ok,
+    form="auto",
+):
+    """Run a batch with several plans of one network at once, in threads of the module's own.
+
+    Samples are shared out; one sample is shared out inside its large layers.
+
+    Parameters
+    ----------
+    plans : list of Plan
+        One for each thread.
+    inputs_si : ndarray of uint8, shape (samples, inputs)
+    outputs_so : ndarray, shape (samples, outputs)
+        Filled with the last op's output, uint8 or int32 as `Network.emits_potentials` says.
+    totals_ok : ndarray of int64, shape (ops, 3)
+        The `COUNTERS` of all samples are added.
+    form : {"auto", "dense", "events"}
+
+    Returns
+    -------
+    int
+        0, or, if a potential left 32 bits, a number of samples from the first on, one of which has
+        such a potential; `Plan.run` names it.
+
+    Raises
+    ------
+    RuntimeError
+        If another thread is using one of the plans.
+    ValueError
+        If a shape is wrong, or an input larger than the network was told.
+    """
+    cdef const knsoc_plan *team[KNSOC_TEAM]
+    cdef Plan plan
+    cdef Network network
+    cdef int64_t samples = inputs_si.shape[0], failed
+    cdef const uint8_t *inputs
+    cdef void *outputs
+    cdef int64_t *totals
+    cdef int code, threads = <int>len(plans), found_largest, i
+    cdef uint8_t[:, ::1] activations_so
+    cdef int32_t[:, ::1] potentials_so
+    if not 1 <= threads <= KNSOC_TEAM:
+        raise ValueError(f"there are {threads} plans, but must be 1 to {KNSOC_TEAM}")
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}, but must be one of {list(FORMS)}")
+    code = _FORM_CODES[form]
+    network = (<Plan?>plans[0])._network
+    for entry in plans:
+        if (<Plan?>entry)._network is not network:
+            raise ValueError("plans are of several networks, but must be of one")
+    last = len(network) - 1
+    expected = knsoc_op_inputs(&network._ops[0])
+    if inputs_si.shape[1] != expected:
+        raise ValueError(f"a sample has {inputs_si.shape[1]} inputs, but takes {expected}")
+    if (totals_ok.shape[0], totals_ok.shape[1]) != (last + 1, KNSOC_COUNTERS):
+        raise ValueError(
+            f"totals_ok has the shape ({totals_ok.shape[0]}, {totals_ok.shape[1]}), "
+            f"but must have {(last + 1, KNSOC_COUNTERS)}"
+        )
+    wanted = (samples, knsoc_op_outputs(&network._ops[last]))
+    if network._ops[last].emits_potentials:
+        potentials_so = outputs_so
+        found = (potentials_so.shape[0], potentials_so.shape[1])
+        outputs = &potentials_so[0, 0] if samples else NULL
+    else:
+        activations_so = outputs_so
+        found = (activations_so.shape[0], activations_so.shape[1])
+        outputs = &activations_so[0, 0] if samples else NULL
+    if found != wanted:
+        raise ValueError(f"outputs_so has the shape {found}, but must have {wanted}")
+    if samples == 0:
+        return 0
+    inputs = &inputs_si[0, 0]
+    totals = &totals_ok[0, 0]
+    largest = network.largest_input
+    if largest < 255:
+        with nogil:
+            found_largest = knsoc_u8_largest(inputs, samples * inputs_si.shape[1])
+        if found_largest > largest:
+            raise ValueError(
+                f"inputs_si holds the value {found_largest}, but the network takes 0 to {largest}"
+            )
+    taken = []
+    try:
+        for i in range(threads):
+            plan = plans[i]
+            plan._prepare_call()
+            taken.append(plan)
+            team[i] = &plan._plan
+        with nogil:
+            failed = knsoc_run_batch(team, threads, inputs, samples, code, outputs, totals)
+    finally:
+        for plan in taken:
+            plan._busy = False
+    return failed
 
 
 cdef class Tally:
@@ -1069,13 +1291,16 @@ cdef class Caller:
         Where a call takes its plan from, and puts it back.
     limit : int
         Samples at most; what is beyond is worth several threads. At least 1.
+    splits : bool
+        Whether one sample is worth several threads too, unless a call asks for one.
 
     Notes
     -----
     ``call(inputs, tally, form, threads)`` returns the last op's output, or None where it leaves the
     call to the long way, which then takes or refuses it: another type, shape or layout, a value
-    that is too large, more than `limit` samples, a potential that leaves 32 bits, an unknown form.
-    Nothing has been counted then.
+    that is too large, more than `limit` samples, a potential that leaves 32 bits, an unknown form
+    or number of threads. Nothing has been counted then. Samples up to the limit run in one thread,
+    however many are allowed.
     """
 
     cdef Network _network
@@ -1083,8 +1308,9 @@ cdef class Caller:
     cdef int64_t _limit, _inputs
     cdef cnp.npy_intp[3] _shape
     cdef int _largest
+    cdef bint _splits
 
-    def __cinit__(self, Network network not None, plans, int64_t limit):
+    def __cinit__(self, Network network not None, plans, int64_t limit, bint splits=False):
         cdef const knsoc_op *first
         if len(network) == 0:
             raise ValueError("the network is empty; add an input first")
@@ -1093,6 +1319,7 @@ cdef class Caller:
         self._network = network
         self._plans = plans
         self._limit = min(limit, CALL_SAMPLES)
+        self._splits = splits
         self._largest = network.largest_input
         first = &network._ops[0]
         self._inputs = knsoc_op_inputs(first)
@@ -1104,6 +1331,7 @@ cdef class Caller:
     def __call__(self, inputs, Tally tally not None, form=None, threads=None):
         cdef cnp.ndarray array
         cdef Plan plan
+        cdef const knsoc_plan *alone
         cdef const char *asked
         cdef int code, failed
         cdef int64_t samples
@@ -1112,7 +1340,10 @@ cdef class Caller:
         cdef cnp.npy_intp[4] dims
         cdef const knsoc_op *last
         cdef const uint8_t *values
-        if threads is not None and (type(threads) is not int or threads != 1):
+        if threads is None:
+            if self._splits:
+                return None
+        elif type(threads) is not int or not 1 <= threads <= (1 if self._splits else MOST_THREADS):
             return None
         if form is not None:
             if form not in FORMS:
@@ -1163,6 +1394,7 @@ cdef class Caller:
             plan = Plan(self._network)
         try:
             plan._prepare_call()
+            alone = &plan._plan
             values = <const uint8_t *>cnp.PyArray_DATA(array)
             plan._outputs[self._network._count - 1] = cnp.PyArray_DATA(outputs)
             with nogil:
@@ -1172,7 +1404,8 @@ cdef class Caller:
                 )
                 if not failed:
                     failed = knsoc_run(
-                        &plan._plan,
+                        &alone,
+                        1,
                         values,
                         samples,
                         code,

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kerasnsoc_ext import small_weights
 from kerasnsoc_ext.firing import Line, fit_line
 from kerasnsoc_ext.separable import WORDS, Strips, pack_strips, sums_form
+from kerasnsoc_ext.small_weights import Bits, Nibbles
 
 Window = tuple[int, int, int, int, int]
 """(length, size, stride, lead, output) along one axis."""
@@ -20,6 +22,7 @@ Int8s = npt.NDArray[np.int8]
 EVENT_BLOCK = 64
 """Neurons whose weights for one event lie side by side."""
 
+CACHE_LINE = 64
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
 MAX_COLUMN_BYTES = 2**25  # times EVENT_BLOCK it still is an event's 32-bit index
@@ -42,6 +45,9 @@ class Layout:
     vector_bytes: int
     dense_block: int
     strips: bool = False
+    """Whether there are kernels for separable layers by strips."""
+    small: bool = True
+    """Whether there are kernels for sums that fit bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +66,14 @@ class Packed:
     fan_out_bytes: npt.NDArray[np.uint8] | None
     segments: int
     quads: int
-    dense: npt.NDArray[np.int8]
+    dense: Int8s | None
     rows: Int8s | None
     narrow: bool
     flush: int
     single_dots: bool
     dots_in_s16: int
+    bits: Bits | None
+    nibbles: Nibbles | None
     depthwise: npt.NDArray[np.int16] | None
     period: int
     flat: bool
@@ -76,9 +84,8 @@ class Packed:
     @property
     def nbytes(self) -> int:
         """Memory of all arrays."""
-        line = self.line or ()
         arrays = (self.fan_out_columns, self.fan_out_bytes, self.dense, self.rows, self.depthwise)
-        held = (*arrays, self.strips, self.thresholds, *line)
+        held = (*arrays, self.strips, self.thresholds, self.bits, self.nibbles, *(self.line or ()))
         return sum(a.nbytes for a in held if a is not None)
 
 
@@ -123,14 +130,27 @@ def pack(
     if inputs * -(-neurons // layout.dense_block) * layout.dense_block * bytes_each > allowed:
         return None
     kernel_wk_n = weights_xycn.reshape(weights_xycn.shape[0], -1, neurons)
-    rows = depthwise = strips = None
+    rows = depthwise = strips = bits = nibbles = dense = None
     period, flat = 0, False
     if depthwise_xyc is None:
         low_n, high_n = _extremes(kernel_wk_n.reshape(-1, neurons), largest)
-        dense, quads = _quads(kernel_wk_n, layout.dense_block)
         largest_weight = max(-int(weights_xycn.min()), int(weights_xycn.max()))
-        if inputs * padded <= min(allowed, MAX_ROWS_BYTES):
+        if inputs * padded > min(allowed, MAX_ROWS_BYTES):
+            pass
+        elif (
+            layout.small
+            and fully
+            and small_weights.nibbles_fit(weights_xycn[0, 0], largest, largest_weight)
+        ):
+            nibbles = _nibbles(weights_xycn[0, 0], largest, largest_weight, layout.vector_bytes)
+        else:
             rows = _rows(weights_xycn, padded, layout.vector_bytes, not fully)
+        narrow = bool(max(-low_n.min(), high_n.max()) <= INT16_MAX)
+        if layout.small and largest == 1 and narrow and not fully:
+            bits = _bits(weights_xycn, largest_weight, padded, layout.vector_bytes, allowed)
+        quads = -(-kernel_wk_n.shape[1] // 4)
+        if bits is None or bits.tables is None:
+            dense = _quads(kernel_wk_n, layout.dense_block)
         framed = quads * 4 != kernel_wk_n.shape[1]
     else:
         taps = depthwise_xyc.reshape(-1, channels)
@@ -142,7 +162,7 @@ def pack(
         if form == WORDS or not layout.strips:
             dense, quads = _pairs(weights_xycn[0, 0], layout.dense_block)
         else:
-            dense, quads = _quads(weights_xycn[0], layout.dense_block)
+            dense, quads = _quads(weights_xycn[0], layout.dense_block), -(-channels // 4)
         largest_weight = 0
         if layout.strips:
             strips = pack_strips(
@@ -186,6 +206,8 @@ def pack(
         flush=INT16_MAX // product,
         single_dots=2 * product <= INT16_MAX,
         dots_in_s16=INT16_MAX // (2 * product),
+        bits=bits,
+        nibbles=nibbles,
         depthwise=depthwise,
         period=period,
         flat=flat,
@@ -254,24 +276,57 @@ def _padded(array: npt.NDArray[np.int32], size: int, fill: int) -> npt.NDArray[n
     return result
 
 
-def _quads(weights_skn: Int8s, block: int) -> tuple[Int8s, int]:
+def _aligned(shape: tuple[int, ...], dtype: type[Any]) -> npt.NDArray[Any]:
+    """Zeros that begin at a cache line: a vector that crosses two of them takes twice as long."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def _nibbles(weights_en: Int8s, largest: int, largest_weight: int, vector_bytes: int) -> Nibbles:
+    """Rows of two weights in a byte."""
+    vectors = -(-weights_en.shape[1] // (2 * vector_bytes))
+    rows = _aligned((len(weights_en), vectors * vector_bytes), np.uint8)
+    order = _event_order(vector_bytes)[:vector_bytes]
+    return small_weights.nibbles_of(weights_en, largest, largest_weight, rows, order)
+
+
+def _bits(
+    weights_xycn: Int8s, largest_weight: int, padded: int, vector_bytes: int, allowed: int
+) -> Bits | None:
+    """What 1-bit inputs allow; None if the weights are too large for it."""
+    fit = small_weights.rows_fit(largest_weight)
+    if not fit:
+        return None
+    columns, cells, channels, _ = weights_xycn.shape
+    lookups = cells * -(-channels // 4)
+    shape = (padded // EVENT_BLOCK, columns, lookups, small_weights.TABLE, EVENT_BLOCK)
+    if prod(shape) > min(allowed, MAX_ROWS_BYTES):
+        return Bits(fit, None, 0, 0)
+    tables = _aligned(shape, np.int8)
+    small_weights.fill_tables(weights_xycn, _event_order(vector_bytes), tables)
+    return Bits(fit, tables, *small_weights.cut(weights_xycn))
+
+
+def _quads(weights_skn: Int8s, block: int) -> Int8s:
     """[block][segment][quad][neuron in block][4]; what is added are zeros."""
     segments, size, neurons = weights_skn.shape
     quads, blocks = -(-size // 4), -(-neurons // block)
-    packed = np.zeros((blocks, segments, quads, block, 4), np.int8)
+    packed = _aligned((blocks, segments, quads, block, 4), np.int8)
     for index in range(blocks):
         part = weights_skn[:, :, index * block : (index + 1) * block]
         for place in range(min(4, size)):
             values = part[:, place::4]
             packed[index, :, : values.shape[1], : values.shape[2], place] = values
-    return packed, quads
+    return packed
 
 
 def _pairs(weights_cn: Int8s, block: int) -> tuple[Int8s, int]:
     """[block][pair][neuron in block][2] of int16, seen as bytes."""
     channels, neurons = weights_cn.shape
     pairs, blocks = -(-channels // 2), -(-neurons // block)
-    packed = np.zeros((blocks, pairs, block, 2), np.int16)
+    packed = _aligned((blocks, pairs, block, 2), np.int16)
     for index in range(blocks):
         part = weights_cn[:, index * block : (index + 1) * block]
         for place in range(min(2, channels)):
@@ -301,7 +356,7 @@ def _rows(weights_xycn: Int8s, padded: int, vector_bytes: int, by_block: bool) -
     inputs_in = weights_xycn.reshape(-1, neurons)
     blocks, order = padded // EVENT_BLOCK, _event_order(vector_bytes)
     shape = (blocks, len(inputs_in)) if by_block else (len(inputs_in), blocks)
-    rows = np.zeros((*shape, EVENT_BLOCK), np.int8)
+    rows = _aligned((*shape, EVENT_BLOCK), np.int8)
     rows_bik = rows if by_block else rows.transpose(1, 0, 2)
     for index in range(blocks):
         part = inputs_in[:, index * EVENT_BLOCK : (index + 1) * EVENT_BLOCK]

@@ -794,7 +794,7 @@ class Model:
         return self._statistics.metrics()
 
     def summary(self) -> str:
-        """Print a table of the layers, and return it."""
+        """Print tables of the layers and of the kernels that run them, and return the text."""
         rows = []
         spec = self.to_spec() if self._layers else None
         for layer, described in zip(self._layers, spec.layers if spec else (), strict=True):
@@ -819,10 +819,14 @@ class Model:
         if learning:
             header = ["Learning layer", "Input connections", "Weights per neuron"]
             text += f"\n\n{render(header, learning)}"
+        memory = self._memory()
+        if self._compiled is not None:
+            entries = [list(entry) for entry in self._compiled.kernels]
+            text += f"\n\n{render(['Layer', 'Kernel', 'Form'], entries)}\n"
         shape = str(list(self.input_dims)) if self._layers else "N/A"
         backend = backends()[self.backend]
         text += f"\nInput shape: {shape}\nBackend: {backend.type.name} {backend.version}"
-        text += f"\nMemory: {self._memory()}"
+        text += f"\nMemory: {memory}"
         print(text)
         return text
 

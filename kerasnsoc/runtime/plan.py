@@ -28,7 +28,7 @@ from kerasnsoc.artifact.schema import (
 )
 from kerasnsoc.runtime.counts import connections
 from kerasnsoc.runtime.tuning import crossover
-from kerasnsoc_ext import Caller, Network, Plan, available_kernels
+from kerasnsoc_ext import Caller, Network, Plan, available_kernels, run_together
 
 Form: TypeAlias = Literal["auto", "dense", "events"]
 
@@ -40,11 +40,14 @@ KERNELS = ("scalar", "avx2", "avx512vnni", "amx", "neon", "neon_dotprod", "neon_
 LARGEST_NARROW_SUM = INT32_MAX
 """Layers whose partial sums may be larger accumulate in 64 bits."""
 
-WORK_PER_THREAD = 1 << 21
-"""Synapses of a batch that are worth a thread: about a millisecond, against a tenth to start it."""
+WORK_PER_THREAD = 1 << 24
+"""Synapses of a batch that are worth a thread: some 0.1 ms, against a few hundredths to wake it."""
 
-SHARE_SAMPLES = 64
-"""Samples that `CompiledNetwork.run_share` takes at most; its counters are kept for so many."""
+LAYER_WORTH_THREADS = 1 << 24
+"""Synapses of a layer that are worth a second thread inside a sample."""
+
+TURN_SAMPLES = 64
+"""Samples per thread between two looks at what the interpreter wants, such as an interrupt."""
 
 
 def chosen_kernel() -> str:
@@ -141,6 +144,8 @@ class CompiledNetwork:
         The last layer as it was packed, whatever the model's layer becomes meanwhile.
     synapses : int
         Connections of one sample.
+    splits_samples : bool
+        Whether a layer is large enough for several threads inside one sample.
     call : kerasnsoc_ext.Caller
         The short way to run what needs neither conversion nor a second thread.
     """
@@ -154,24 +159,37 @@ class CompiledNetwork:
         index = {name: op for op, name in enumerate(self.names)}
         dims: dict[str, Dims] = {}
         self.synapses = 0
+        self.splits_samples = False
         for layer in spec.layers:
             sources = [index[name] for name in layer.inbounds]
             inputs = [dims[name] for name in layer.inbounds]
             wide = bounds[layer.name].partial > LARGEST_NARROW_SUM
             _add(self._network, layer, sources, inputs, wide)
             dims[layer.name] = output_dims(layer.parameters, inputs)
-            self.synapses += connections(layer.parameters, _incoming(layer, inputs, dims))
+            synapses = connections(layer.parameters, _incoming(layer, inputs, dims))
+            self.synapses += synapses
+            self.splits_samples |= synapses >= LAYER_WORTH_THREADS
         self._own = {_place(values) for layer in spec.layers for values in layer.variables.values()}
         # Appending to and popping from a deque is atomic: no lock that a fork could leave locked.
         self._plans: deque[Plan] = deque()
-        self._counters: deque[npt.NDArray[np.int64]] = deque()
         alone = (2 * WORK_PER_THREAD - 1) // max(1, self.synapses)
-        self.call = Caller(self._network, self._plans, max(1, alone))
+        self.call = Caller(
+            self._network, self._plans, max(1, alone), alone == 0 and self.splits_samples
+        )
 
     @property
     def kernel(self) -> str:
         """Name of the kernel row."""
         return self._network.kernel
+
+    @property
+    def kernels(self) -> list[tuple[str, str, str]]:
+        """Layer, kernel row and form of each layer that computes; see `kerasnsoc_ext.Network`."""
+        found = [
+            (name, self._network.kernel_of(op), self._network.form_of(op))
+            for op, name in enumerate(self.names)
+        ]
+        return [entry for entry in found if entry[2]]
 
     @property
     def plan_nbytes(self) -> int:
@@ -204,18 +222,22 @@ class CompiledNetwork:
         """
         return self._new_outputs(samples, len(self._network) - 1)
 
-    def run_share(
-        self, inputs_si: npt.NDArray[np.uint8], outputs_so: npt.NDArray[Any], form: Form
+    def run_team(
+        self,
+        inputs_si: npt.NDArray[np.uint8],
+        outputs_so: npt.NDArray[Any],
+        form: Form,
+        threads: int,
     ) -> npt.NDArray[np.int64]:
-        """Run a few samples into an array that exists, and sum up their counters.
+        """Run a batch into an array that exists, over several threads, and sum up its counters.
 
         Parameters
         ----------
         inputs_si : ndarray of uint8, shape (samples, inputs), C-contiguous
-            At most `SHARE_SAMPLES` samples.
         outputs_so : ndarray, shape (samples, outputs), C-contiguous
             Rows of `new_outputs`.
         form : {"auto", "dense", "events"}
+        threads : int
 
         Returns
         -------
@@ -225,21 +247,24 @@ class CompiledNetwork:
         Raises
         ------
         OverflowError
-            If a potential leaves 32 bits; the sample is counted from the first of these.
+            If a potential leaves 32 bits; the first such sample of the batch is named.
         """
-        count = len(self._network)
+        totals_lk = np.zeros((len(self._network), 3), np.int64)
+        plans: list[Plan] = []
         try:
-            kept_slk = self._counters.pop()
-        except IndexError:
-            kept_slk = np.empty((SHARE_SAMPLES, count, 3), np.int64)
-        plan = self._take_plan()
-        try:
-            counters_slk = kept_slk[: len(inputs_si)]
-            plan.run(inputs_si, [None] * (count - 1) + [outputs_so], counters_slk, form)
-            totals_lk: npt.NDArray[np.int64] = counters_slk.sum(axis=0)
+            for _ in range(threads):
+                plans.append(self._take_plan())
+            size = TURN_SAMPLES * threads
+            for start in range(0, len(inputs_si), size):
+                turn = slice(start, start + size)
+                failed = run_together(plans, inputs_si[turn], outputs_so[turn], totals_lk, form)
+                if failed:
+                    # Every share before the first that failed has been run, so that another run up
+                    # to there raises the error that names the sample by its place in the batch.
+                    self.run(inputs_si[: start + failed], form=form)
+                    raise AssertionError("an overflow did not come again")
         finally:
-            self._plans.append(plan)
-            self._counters.append(kept_slk)
+            self._plans.extend(plans)
         return totals_lk
 
     def run(

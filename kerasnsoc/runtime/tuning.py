@@ -19,7 +19,7 @@ from kerasnsoc_ext import Network, Plan
 Crossover: TypeAlias = tuple[float, float]
 """Share of non-zero inputs up to which events are quicker: convolutions, fully connected layers."""
 
-VERSION = 1
+VERSION = 2
 """Of the file's meaning; another one is timed anew."""
 
 MAX_FILE_BYTES = 1 << 16

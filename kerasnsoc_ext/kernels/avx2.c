@@ -21,10 +21,16 @@
 #define V_SET_S32(x) _mm256_set1_epi32(x)
 #define V_SET_S16(x) _mm256_set1_epi16(x)
 #define V_ADD_S32(a, b) _mm256_add_epi32(a, b)
+#define V_SUB_S32(a, b) _mm256_sub_epi32(a, b)
+#define V_AND(a, b) _mm256_and_si256(a, b)
+#define V_SHIFT_RIGHT_S16(a, by) _mm256_srli_epi16(a, by)
+#define V_ADD_S8(a, b) _mm256_add_epi8(a, b)
 #define V_ADD_S16(a, b) _mm256_add_epi16(a, b)
 #define V_MUL_S16(a, b) _mm256_mullo_epi16(a, b)
 #define V_LOW(a, b) _mm256_unpacklo_epi8(a, b)
 #define V_HIGH(a, b) _mm256_unpackhi_epi8(a, b)
+#define V_LOW_S16(a, b) _mm256_unpacklo_epi16(a, b)
+#define V_HIGH_S16(a, b) _mm256_unpackhi_epi16(a, b)
 #define V_PAIRS(x, w) _mm256_maddubs_epi16(x, w)
 #define V_WIDEN_LOW(v) _mm256_cvtepi16_epi32(_mm256_castsi256_si128(v))
 #define V_WIDEN_HIGH(v) _mm256_cvtepi16_epi32(_mm256_extracti128_si256(v, 1))
@@ -90,6 +96,9 @@ static void dense_in_s16(const knsoc_packed *p, const uint8_t *inputs, int64_t c
                          void *outputs);
 
 #include "vector_template.h"
+
+#include "bits_template.h"
+#include "nibbles_template.h"
 
 #define S16_ROWS 3 /* 6 sums of 16 bits and 6 of 32, weights and an input: 15 registers */
 
@@ -233,12 +242,14 @@ static int available(void)
 static const knsoc_vector_kernels kernels = {
     .vector_bytes = sizeof(VEC),
     .dense_block = BLOCK,
-    .conv_crossover = 0.5,
+    .conv_crossover = 0.6,
     .fully_crossover = 0.6,
     .take_column = take_column,
     .dense = vector_dense,
+    .look_up = vector_look_up,
     .list = list,
     .events = vector_events,
+    .nibbles = vector_nibbles,
     .depthwise = vector_depthwise,
     .pointwise = vector_pointwise,
     .fire = vector_fire,

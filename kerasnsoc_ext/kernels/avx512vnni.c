@@ -20,10 +20,16 @@
 #define V_SET_S32(x) _mm512_set1_epi32(x)
 #define V_SET_S16(x) _mm512_set1_epi16(x)
 #define V_ADD_S32(a, b) _mm512_add_epi32(a, b)
+#define V_SUB_S32(a, b) _mm512_sub_epi32(a, b)
+#define V_AND(a, b) _mm512_and_si512(a, b)
+#define V_SHIFT_RIGHT_S16(a, by) _mm512_srli_epi16(a, by)
+#define V_ADD_S8(a, b) _mm512_add_epi8(a, b)
 #define V_ADD_S16(a, b) _mm512_add_epi16(a, b)
 #define V_MUL_S16(a, b) _mm512_mullo_epi16(a, b)
 #define V_LOW(a, b) _mm512_unpacklo_epi8(a, b)
 #define V_HIGH(a, b) _mm512_unpackhi_epi8(a, b)
+#define V_LOW_S16(a, b) _mm512_unpacklo_epi16(a, b)
+#define V_HIGH_S16(a, b) _mm512_unpackhi_epi16(a, b)
 #define V_PAIRS(x, w) _mm512_maddubs_epi16(x, w)
 #define V_WIDEN_LOW(v) _mm512_cvtepi16_epi32(_mm512_castsi512_si256(v))
 #define V_WIDEN_HIGH(v) _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(v, 1))
@@ -136,8 +142,6 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 #define V_SUB_S16(a, b) _mm512_sub_epi16(a, b)
 #define V_AND(a, b) _mm512_and_si512(a, b)
 #define V_XOR(a, b) _mm512_xor_si512(a, b)
-#define V_LOW_S16(a, b) _mm512_unpacklo_epi16(a, b)
-#define V_HIGH_S16(a, b) _mm512_unpackhi_epi16(a, b)
 #define V_PACK_S32(a, b) _mm512_packs_epi32(a, b)
 #define V_PACK_U8(a, b) _mm512_packus_epi16(a, b)
 #define V_PACK_S8(a, b) _mm512_packs_epi16(a, b)
@@ -167,6 +171,9 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
     _mm_mask_storeu_epi8(to, lanes_of(left), _mm512_cvtepi32_epi8(v))
 
 #include "vector_template.h"
+
+#include "bits_template.h"
+#include "nibbles_template.h"
 
 static inline __mmask64 bytes_of(int64_t left)
 {
@@ -243,12 +250,14 @@ static int available(void)
 static const knsoc_vector_kernels kernels = {
     .vector_bytes = sizeof(VEC),
     .dense_block = BLOCK,
-    .conv_crossover = 0.4,
+    .conv_crossover = 0.3,
     .fully_crossover = 0.6,
     .take_column = take_column,
     .dense = vector_dense,
+    .look_up = vector_look_up,
     .list = list,
     .events = vector_events,
+    .nibbles = vector_nibbles,
     .depthwise = vector_depthwise,
     .pointwise = vector_pointwise,
     .separable = vector_separable,

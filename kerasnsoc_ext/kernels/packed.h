@@ -40,6 +40,24 @@ typedef struct knsoc_fire {
     const int32_t *thresholds_mn;
 } knsoc_fire;
 
+/* Inputs of 0 or 1 and small weights: sums that fit bytes, where no potential leaves 16 bits. */
+typedef struct knsoc_bits {
+    int32_t rows_fit;     /* events whose rows add up in a byte; 0: it is not such a layer */
+    const int8_t *tables; /* [event block][window column][four inputs][16 sums, 1 gap][64]; NULL: none */
+    int32_t piece;        /* tables that one pass over output positions uses */
+    int32_t chunk;        /* tables of a piece whose sums fit a byte together */
+} knsoc_bits;
+
+/* A fully connected layer's weights for events, two in a byte. */
+typedef struct knsoc_nibbles {
+    const uint8_t *rows; /* [input][neurons by two], see nibbles_template.h; NULL: none */
+    int32_t pitch;       /* bytes of a row */
+    int32_t bias;        /* what was added to each weight */
+    int32_t group;       /* inputs of 0 or 1: rows whose sum fits 4 bits; 0: larger inputs */
+    int32_t groups;      /* such sums whose sum fits 8 bits without a sign */
+    int32_t flush;       /* larger inputs: events whose sum fits 16 bits */
+} knsoc_nibbles;
+
 typedef struct knsoc_packed {
     int32_t kind;
     /* input */
@@ -60,12 +78,15 @@ typedef struct knsoc_packed {
     const int8_t *dense;                 /* [block][segment][quad][neuron in block][4] */
     int32_t segments, quads;
     const int8_t *rows;                  /* [event block][column][cell][channel][64]; fully
-                                            connected: [input][padded neuron]; NULL: no event form */
+                                            connected: [input][padded neuron]; NULL: none */
     int32_t narrow;                      /* no potential leaves 16 bits */
     int32_t flush;                       /* events whose sum fits 16 bits; 1: not even two do */
     int64_t events_up_to;                /* automatic form: events for this many and fewer */
+    int64_t group_events_up_to;          /* the same per sample of several that run together */
     int32_t single_dots;                 /* no sum of two products saturates 16 bits */
     int32_t dots_in_s16;                 /* dots of four whose sum fits 16 bits, 0: not even one */
+    knsoc_bits bits;
+    knsoc_nibbles nibbles;
     /* separable: 16-bit weights of the depthwise stage */
     const int16_t *depthwise;            /* [tap][period] */
     int32_t period, flat;                /* flat: a column of outputs is one run of values */
@@ -152,11 +173,17 @@ typedef struct knsoc_vector_kernels {
                            uint8_t *copy, int64_t *weighted);
     /* Potentials [position][neuron], or activations where the layer's fire has a form. */
     void (*dense)(const knsoc_packed *p, const uint8_t *inputs, void *outputs);
+    /* `dense` for layers with tables, NULL if a row has none of these; `places` has room for a place per four channels of a cell. */
+    void (*look_up)(const knsoc_packed *p, const uint8_t *inputs, uint16_t *places,
+                    int32_t *scratch, void *outputs);
     /* An event's index is (cell * channels + channel) << shift; it has slack behind its end. */
     void (*list)(const uint8_t *values, int32_t columns, int32_t cells, int32_t channels,
                  int32_t shift, knsoc_events *events);
     void (*events)(const knsoc_packed *p, const knsoc_events *events, int32_t *scratch,
                    void *outputs);
+    /* `events` for fully connected layers with nibbles; NULL where `look_up` is. */
+    void (*nibbles)(const knsoc_packed *p, const knsoc_events *events, int32_t *scratch,
+                    void *outputs);
     /* Sums [position][channel]; returns how many are not zero. */
     int64_t (*depthwise)(const knsoc_packed *p, const uint8_t *inputs, int16_t *sums);
     void (*pointwise)(const knsoc_packed *p, const int16_t *sums, void *outputs);

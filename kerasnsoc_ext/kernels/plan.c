@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "events.h"
+#include "pool.h"
 #include "run_packed.h"
 
 static int64_t count_u8(const knsoc_plan *plan, const uint8_t *values, int64_t size)
@@ -113,12 +114,14 @@ static void emit(const knsoc_plan *plan, const knsoc_op *op, const int32_t *pote
 }
 
 /* One op on one sample; returns the index of a potential that left 32 bits, or -1. */
-static int64_t run_op(const knsoc_plan *plan, const knsoc_op *op, const uint8_t *inputs, int form,
-                      void *map, int64_t *counters, int64_t *overflow_value)
+static int64_t run_op(const knsoc_plan *const *team, int threads, const knsoc_op *op,
+                      const uint8_t *inputs, int form, void *map, int64_t *counters,
+                      int64_t *overflow_value)
 {
+    const knsoc_plan *plan = team[0];
     const int32_t *potentials;
     if (op->packed.kind != KNSOC_PACKED_NOT) {
-        knsoc_run_packed(plan, op, inputs, form, map, counters);
+        knsoc_run_packed(team, threads, op, inputs, form, map, counters);
         return -1;
     }
     if (op->kind == KNSOC_CONCAT) {
@@ -140,42 +143,162 @@ static int64_t run_op(const knsoc_plan *plan, const knsoc_op *op, const uint8_t 
     return -1;
 }
 
-int knsoc_run(const knsoc_plan *plan, const uint8_t *inputs, int64_t samples, int form,
-              void *const *outputs, int64_t *counters, knsoc_overflow *overflow)
+/* An op's map of a group's sample. */
+static void *map_of(const knsoc_plan *plan, int32_t i, int64_t sample)
 {
+    if (i < plan->tail - 1)
+        return plan->maps[i];
+    const knsoc_op *op = &plan->ops[i];
+    const int64_t bytes = knsoc_op_outputs(op) * (op->emits_potentials ? 4 : 1);
+    return (uint8_t *)plan->maps[i] + sample * bytes;
+}
+
+/* What a call gets of an op that has run: its events, and its map where it is asked for. */
+static void hand_out(const knsoc_plan *plan, int32_t i, const void *map, void *const *outputs,
+                     int64_t sample, int64_t *counters)
+{
+    const knsoc_op *op = &plan->ops[i];
+    const int64_t size = knsoc_op_outputs(op);
+    counters[KNSOC_EVENTS_OUT] =
+        op->emits_potentials ? knsoc_s32_count(map, size) : count_u8(plan, map, size);
+    if (outputs[i]) {
+        const size_t bytes = (size_t)size * (op->emits_potentials ? 4 : 1);
+        memcpy((uint8_t *)outputs[i] + (size_t)sample * bytes, map, bytes);
+    }
+}
+
+int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs, int64_t samples,
+              int form, void *const *outputs, int64_t *counters, knsoc_overflow *overflow)
+{
+    const knsoc_plan *plan = team[0];
     const int64_t sample_size = knsoc_op_inputs(&plan->ops[0]);
-    for (int64_t s = 0; s < samples; s++, inputs += sample_size) {
-        for (int32_t i = 0; i < plan->op_count; i++, counters += KNSOC_COUNTERS) {
-            const knsoc_op *op = &plan->ops[i];
-            const int64_t size = knsoc_op_outputs(op);
-            const uint8_t *values = op->source_count ? plan->maps[op->sources[0]] : inputs;
-            if (op->image && op->packed.kind == KNSOC_PACKED_NOT) {
-                turn_image(values, op->conv.x.length, op->conv.y.length, op->conv.channels,
-                           plan->image);
-                values = plan->image;
-            }
-            if (op->kind == KNSOC_INPUT) {
-                memcpy(plan->maps[i], values, (size_t)size);
-                counters[KNSOC_EVENTS_IN] = count_u8(plan, values, size);
-                counters[KNSOC_SYNAPTIC_OPS] = 0;
-            } else {
-                const int64_t beyond = run_op(plan, op, values, form, plan->maps[i], counters,
-                                              &overflow->value);
-                if (beyond >= 0) {
-                    overflow->sample = s;
-                    overflow->op = i;
-                    overflow->index = beyond;
-                    return 1;
+    const int64_t sample_counters = (int64_t)plan->op_count * KNSOC_COUNTERS;
+    for (int64_t start = 0; start < samples; start += plan->group) {
+        int64_t some = samples - start < plan->group ? samples - start : plan->group;
+        int failed = 0;
+        /* one sample has nothing to share its last layers with */
+        const int32_t alone = some == 1 ? plan->op_count : plan->tail;
+        for (int64_t k = 0; k < some; k++, inputs += sample_size) {
+            int64_t *found = counters + (start + k) * sample_counters;
+            for (int32_t i = 0; i < alone; i++, found += KNSOC_COUNTERS) {
+                const knsoc_op *op = &plan->ops[i];
+                void *map = map_of(plan, i, k);
+                const uint8_t *values =
+                    op->source_count ? map_of(plan, op->sources[0], k) : (const void *)inputs;
+                if (op->image && op->packed.kind == KNSOC_PACKED_NOT) {
+                    turn_image(values, op->conv.x.length, op->conv.y.length, op->conv.channels,
+                               plan->image);
+                    values = plan->image;
                 }
-            }
-            counters[KNSOC_EVENTS_OUT] = op->emits_potentials
-                                             ? knsoc_s32_count(plan->maps[i], size)
-                                             : count_u8(plan, plan->maps[i], size);
-            if (outputs[i]) {
-                const size_t bytes = (size_t)size * (op->emits_potentials ? 4 : 1);
-                memcpy((uint8_t *)outputs[i] + (size_t)s * bytes, plan->maps[i], bytes);
+                if (op->kind == KNSOC_INPUT) {
+                    const int64_t size = knsoc_op_outputs(op);
+                    memcpy(map, values, (size_t)size);
+                    found[KNSOC_EVENTS_IN] = count_u8(plan, values, size);
+                    found[KNSOC_SYNAPTIC_OPS] = 0;
+                } else {
+                    const int64_t beyond =
+                        run_op(team, threads, op, values, form, map, found, &overflow->value);
+                    if (beyond >= 0) {
+                        overflow->sample = start + k;
+                        overflow->op = i;
+                        overflow->index = beyond;
+                        some = k; /* those before it still get to the end */
+                        failed = 1;
+                        break;
+                    }
+                }
+                hand_out(plan, i, map, outputs, start + k, found);
             }
         }
+        for (int32_t i = alone; i < plan->op_count; i++) {
+            const knsoc_op *op = &plan->ops[i];
+            int64_t *found = counters + start * sample_counters + (int64_t)i * KNSOC_COUNTERS;
+            knsoc_run_fully(plan, op, plan->maps[op->sources[0]], some, form, plan->maps[i], found,
+                            sample_counters);
+            for (int64_t k = 0; k < some; k++)
+                hand_out(plan, i, map_of(plan, i, k), outputs, start + k,
+                         found + k * sample_counters);
+        }
+        if (failed)
+            return 1;
     }
     return 0;
+}
+
+/* ---- a batch ------------------------------------------------------------------------------------- */
+
+typedef struct batch {
+    const knsoc_plan *const *team;
+    const uint8_t *inputs;
+    uint8_t *outputs;
+    int64_t samples, share, next;
+    int64_t *failed; /* [slot]: end of a share that left 32 bits; 0: none */
+    int form;
+} batch;
+
+/* Shares differ in their events, hence in their time: small ones even that out. */
+#define SHARES_PER_THREAD 4
+
+static void run_shares(void *job, int slot)
+{
+    batch *all = job;
+    const knsoc_plan *plan = all->team[slot];
+    const knsoc_op *last = &plan->ops[plan->op_count - 1];
+    const int64_t input_bytes = knsoc_op_inputs(&plan->ops[0]);
+    const int64_t output_bytes = knsoc_op_outputs(last) * (last->emits_potentials ? 4 : 1);
+    const int64_t sample_counters = (int64_t)plan->op_count * KNSOC_COUNTERS;
+    int64_t *totals = plan->counters + KNSOC_SHARE * sample_counters;
+    for (;;) {
+        const int64_t start = knsoc_fetch_add(&all->next, all->share);
+        if (start >= all->samples)
+            return;
+        const int64_t left = all->samples - start;
+        const int64_t some = left < all->share ? left : all->share;
+        knsoc_overflow overflow;
+        plan->outputs[plan->op_count - 1] = all->outputs + start * output_bytes;
+        if (knsoc_run(&all->team[slot], 1, all->inputs + start * input_bytes, some, all->form,
+                      plan->outputs, plan->counters, &overflow)) {
+            /* earlier shares have been taken already, and are run */
+            all->failed[slot] = start + some;
+            knsoc_fetch_add(&all->next, all->samples);
+            return;
+        }
+        for (int64_t k = 0; k < some; k++)
+            for (int64_t i = 0; i < sample_counters; i++)
+                totals[i] += plan->counters[k * sample_counters + i];
+    }
+}
+
+int64_t knsoc_run_batch(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
+                        int64_t samples, int form, void *outputs, int64_t *totals)
+{
+    const knsoc_plan *plan = team[0];
+    const int64_t sample_counters = (int64_t)plan->op_count * KNSOC_COUNTERS;
+    int64_t failed[KNSOC_TEAM] = {0};
+    if (samples == 1) {
+        knsoc_overflow overflow;
+        plan->outputs[plan->op_count - 1] = outputs;
+        if (knsoc_run(team, threads, inputs, 1, form, plan->outputs, plan->counters, &overflow))
+            return 1;
+        for (int64_t i = 0; i < sample_counters; i++)
+            totals[i] += plan->counters[i];
+        return 0;
+    }
+    const int64_t shares = threads > 1 ? (int64_t)threads * SHARES_PER_THREAD : 1;
+    int64_t share = (samples + shares - 1) / shares;
+    batch all = {.team = team, .inputs = inputs, .outputs = outputs, .samples = samples,
+                 .share = share < KNSOC_SHARE ? share : KNSOC_SHARE, .failed = failed, .form = form};
+    for (int t = 0; t < threads; t++)
+        memset(team[t]->counters + KNSOC_SHARE * sample_counters, 0,
+               (size_t)sample_counters * sizeof *totals);
+    knsoc_pool_run(threads, run_shares, &all);
+    int64_t first = 0;
+    for (int t = 0; t < threads; t++) {
+        const int64_t *some = team[t]->counters + KNSOC_SHARE * sample_counters;
+        for (int64_t i = 0; i < sample_counters; i++)
+            totals[i] += some[i];
+        if (failed[t] && (first == 0 || failed[t] < first))
+            first = failed[t];
+    }
+    return first;
 }

@@ -42,7 +42,19 @@ typedef struct knsoc_plan {
     /* for packed layers: the bordered input, and potentials of an event kernel */
     uint8_t *frame;
     int32_t *tile;
+    /* The last ops, from `tail` on, are fully connected and may run several samples at once; their
+     * maps and those of the op before hold `group` samples. */
+    int32_t tail, group;
+    /* for knsoc_run_batch: [op], all NULL; room for the counters of KNSOC_SHARE + 1 samples */
+    void **outputs;
+    int64_t *counters;
 } knsoc_plan;
+
+/* Samples that a thread takes at a time, at most. */
+#define KNSOC_SHARE 64
+
+/* Plans of a team, at most. */
+#define KNSOC_TEAM 256
 
 typedef struct knsoc_overflow {
     int64_t sample;
@@ -61,10 +73,17 @@ static inline int64_t knsoc_op_outputs(const knsoc_op *op)
     return (int64_t)op->width * op->height * op->features;
 }
 
-/* inputs: [sample][the first op's inputs]. outputs: [op], each NULL or [sample][op's outputs].
- * counters: [sample][op][KNSOC_COUNTERS]. Returns 0, or 1 with *overflow filled in at the first
- * potential that leaves 32 bits. */
-int knsoc_run(const knsoc_plan *plan, const uint8_t *inputs, int64_t samples, int form,
-              void *const *outputs, int64_t *counters, knsoc_overflow *overflow);
+/* `team` are plans of one network: the first one runs, the others lend their scratch to threads that
+ * help inside a sample. inputs: [sample][the first op's inputs]. outputs: [op], each NULL or
+ * [sample][op's outputs]. counters: [sample][op][KNSOC_COUNTERS]. Returns 0, or 1 with *overflow
+ * filled in at the first potential that leaves 32 bits. */
+int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs, int64_t samples,
+              int form, void *const *outputs, int64_t *counters, knsoc_overflow *overflow);
+
+/* Shares samples out among threads. outputs: [sample][the last op's outputs]. totals:
+ * [op][KNSOC_COUNTERS], to which is added. Returns 0, or at a potential that leaves 32 bits a number
+ * of samples: among so many first ones lies the first sample that has such a potential. */
+int64_t knsoc_run_batch(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
+                        int64_t samples, int form, void *outputs, int64_t *totals);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "events.h"
+#include "pool.h"
 
 /* Counts events and the (event, window) pairs they make; frames the input on the same way. */
 static int64_t take_input(const knsoc_plan *plan, const knsoc_packed *p, const uint8_t *inputs,
@@ -38,6 +39,24 @@ static int64_t take_input(const knsoc_plan *plan, const knsoc_packed *p, const u
     return count;
 }
 
+/* Stops at the first event, so that only a silent input costs a pass of its own. */
+static int is_silent(const uint8_t *inputs, int64_t size)
+{
+    enum { BLOCK_BYTES = 256 };
+    int64_t i = 0;
+    for (; i + BLOCK_BYTES <= size; i += BLOCK_BYTES) {
+        uint8_t any = 0;
+        for (int b = 0; b < BLOCK_BYTES; b++)
+            any |= inputs[i + b];
+        if (any)
+            return 0;
+    }
+    for (; i < size; i++)
+        if (inputs[i])
+            return 0;
+    return 1;
+}
+
 /* Without an event all potentials are 0, and all positions alike. */
 static void run_silent(const knsoc_plan *plan, const knsoc_op *op, void *map)
 {
@@ -70,46 +89,161 @@ static void integrate(const knsoc_plan *plan, const knsoc_packed *p, const uint8
             vector->list(inputs, 1, 1, p->channels, 0, &list);
         else
             vector->list(inputs, p->framed_columns, p->framed_cells, p->channels, 6, &list);
-        vector->events(p, &list, plan->tile, outputs);
+        if (p->nibbles.rows)
+            vector->nibbles(p, &list, plan->tile, outputs);
+        else
+            vector->events(p, &list, plan->tile, outputs);
+    } else if (p->bits.tables) {
+        /* the list of events is not needed; a place takes less than the four inputs it is for */
+        vector->look_up(p, inputs, (uint16_t *)plan->events.index, plan->tile, outputs);
     } else {
         vector->dense(p, inputs, outputs);
     }
 }
 
-void knsoc_run_packed(const knsoc_plan *plan, const knsoc_op *op, const uint8_t *inputs, int form,
-                      void *map, int64_t *counters)
+/* ---- several threads inside a layer --------------------------------------------------------------- */
+
+/* Connections visited that are worth a helper, which takes tens of microseconds to wake up. */
+#define WORTH_EVENTS (6 << 20)
+#define WORTH_DENSE (16 << 20)
+
+#define MOST_PARTS_PER_THREAD 4
+#define PART_POSITIONS 128 /* all weights are read for each part: it shall not be small */
+#define PART_NEURONS 512 /* as many as one pass over the events covers at most */
+
+typedef struct layer_parts {
+    const knsoc_plan *const *team;
+    const knsoc_packed *p;
+    const uint8_t *inputs;
+    uint8_t *outputs;
+    int by_events;
+    int32_t size; /* columns of outputs of one part, or neurons */
+    int64_t count, next, synaptic_ops;
+} layer_parts;
+
+static int64_t output_bytes(const knsoc_packed *p)
 {
+    return p->fire.form == KNSOC_FIRE_NOT ? 4 : 1;
+}
+
+static void narrow_to_columns(knsoc_packed *p, int32_t first, int32_t size,
+                              const uint8_t **inputs, uint8_t **outputs)
+{
+    const int64_t column = (int64_t)p->framed_cells * p->channels;
+    *inputs += first * p->stride_columns * column;
+    *outputs += first * p->column_step * p->neurons * output_bytes(p);
+    if (size > p->output_columns - first)
+        size = p->output_columns - first;
+    p->output_columns = size;
+    p->framed_columns = (size - 1) * p->stride_columns + p->size_columns;
+}
+
+static void narrow_to_neurons(knsoc_packed *p, int32_t first, int32_t size, uint8_t **outputs)
+{
+    *outputs += first * output_bytes(p);
+    if (size > p->neurons - first)
+        size = p->neurons - first;
+    p->neurons = size;
+    p->dense += (int64_t)first * p->segments * p->quads * 4;
+    if (p->rows)
+        p->rows += first;
+    if (p->nibbles.rows)
+        p->nibbles.rows += first / 2;
+    if (p->fire.form == KNSOC_FIRE_LINE) {
+        p->fire.slope_n += first;
+        p->fire.offset_n += first;
+    } else if (p->fire.form == KNSOC_FIRE_TABLE) {
+        p->fire.thresholds_mn += first;
+    }
+}
+
+static void run_parts(void *job, int slot)
+{
+    layer_parts *all = job;
+    for (;;) {
+        const int64_t i = knsoc_fetch_add(&all->next, 1);
+        if (i >= all->count)
+            return;
+        knsoc_packed part = *all->p;
+        const uint8_t *inputs = all->inputs;
+        uint8_t *outputs = all->outputs;
+        const int32_t first = (int32_t)i * all->size;
+        int64_t counters[KNSOC_COUNTERS] = {0};
+        if (part.kind == KNSOC_PACKED_FULLY)
+            narrow_to_neurons(&part, first, all->size, &outputs);
+        else
+            narrow_to_columns(&part, first, all->size, &inputs, &outputs);
+        integrate(all->team[slot], &part, inputs, all->by_events, counters, outputs);
+        knsoc_fetch_add(&all->synaptic_ops, counters[KNSOC_SYNAPTIC_OPS]);
+    }
+}
+
+static int is_worth_helpers(const knsoc_packed *p, int by_events, const int64_t *counters)
+{
+    if (by_events)
+        return counters[KNSOC_SYNAPTIC_OPS] >= WORTH_EVENTS;
+    const int64_t taps = (int64_t)p->size_columns * p->size_cells;
+    const int64_t inputs = p->kind == KNSOC_PACKED_SEPARABLE ? p->channels : taps * p->channels;
+    return inputs * p->output_columns * p->output_cells * p->neurons >= WORTH_DENSE;
+}
+
+static void integrate_together(const knsoc_plan *const *team, int threads, const knsoc_packed *p,
+                               const uint8_t *inputs, int by_events, int64_t *counters,
+                               void *outputs)
+{
+    const int32_t length = p->kind == KNSOC_PACKED_FULLY ? p->neurons : p->output_columns;
+    const int32_t least = p->kind == KNSOC_PACKED_FULLY ? PART_NEURONS : 1;
+    if (threads == 1 || length < 2 * least || !is_worth_helpers(p, by_events, counters)) {
+        integrate(team[0], p, inputs, by_events, counters, outputs);
+        return;
+    }
+    int32_t parts = p->output_columns * p->output_cells / PART_POSITIONS;
+    parts = parts < threads ? threads : parts;
+    if (parts > threads * MOST_PARTS_PER_THREAD)
+        parts = threads * MOST_PARTS_PER_THREAD;
+    const int32_t size = ((length + parts - 1) / parts + least - 1) / least * least;
+    layer_parts all = {.team = team, .p = p, .inputs = inputs, .outputs = outputs,
+                       .by_events = by_events, .size = size, .count = (length + size - 1) / size};
+    knsoc_pool_run(threads, run_parts, &all);
+    counters[KNSOC_SYNAPTIC_OPS] += all.synaptic_ops;
+}
+
+void knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc_op *op,
+                      const uint8_t *inputs, int form, void *map, int64_t *counters)
+{
+    const knsoc_plan *plan = team[0];
     const knsoc_packed *p = &op->packed;
     const knsoc_vector_kernels *vector = plan->row->vector;
     int64_t pairs;
-    const int64_t events = take_input(plan, p, inputs, &pairs);
-    counters[KNSOC_EVENTS_IN] = events;
-    counters[KNSOC_SYNAPTIC_OPS] = p->kind == KNSOC_PACKED_SEPARABLE ? pairs : pairs * p->neurons;
-    if (events == 0 && p->fill == 0) {
+    if (p->fill == 0 && is_silent(inputs, (int64_t)p->columns * p->cells * p->channels)) {
+        counters[KNSOC_EVENTS_IN] = counters[KNSOC_SYNAPTIC_OPS] = 0;
         run_silent(plan, op, map);
         return;
     }
+    const int64_t events = take_input(plan, p, inputs, &pairs);
+    counters[KNSOC_EVENTS_IN] = events;
+    counters[KNSOC_SYNAPTIC_OPS] = p->kind == KNSOC_PACKED_SEPARABLE ? pairs : pairs * p->neurons;
     if (p->framed)
         inputs = plan->frame;
-    int by_events = p->rows != 0;
+    int by_events = p->rows || p->nibbles.rows;
     if (form == KNSOC_FORM_AUTO)
         by_events = by_events && events <= p->events_up_to;
     else
         by_events = by_events && form == KNSOC_FORM_EVENTS;
 
     if (op->pooling == KNSOC_POOL_NONE) {
-        integrate(plan, p, inputs, by_events, counters, map);
+        integrate_together(team, threads, p, inputs, by_events, counters, map);
         return;
     }
     if (op->pooling == KNSOC_POOL_MAX && op->levels) {
         /* a larger potential never makes a smaller activation: fire first, pool bytes */
-        integrate(plan, p, inputs, by_events, counters, plan->potentials);
+        integrate_together(team, threads, p, inputs, by_events, counters, plan->potentials);
         vector->pool_max(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, map);
         return;
     }
     knsoc_packed unfired = *p;
     unfired.fire.form = KNSOC_FIRE_NOT;
-    integrate(plan, &unfired, inputs, by_events, counters, plan->potentials);
+    integrate_together(team, threads, &unfired, inputs, by_events, counters, plan->potentials);
     int32_t *pooled = op->levels ? plan->pooled : map;
     if (op->pooling == KNSOC_POOL_MAX)
         plan->row->s32->pool_max(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, pooled);
@@ -117,4 +251,34 @@ void knsoc_run_packed(const knsoc_plan *plan, const knsoc_op *op, const uint8_t 
         plan->row->s32->pool_sum(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, pooled);
     if (op->levels)
         vector->fire(p, pooled, (int64_t)op->width * op->height, map);
+}
+
+void knsoc_run_fully(const knsoc_plan *plan, const knsoc_op *op, const uint8_t *inputs,
+                     int64_t samples, int form, void *map, int64_t *counters, int64_t counters_step)
+{
+    const knsoc_packed *p = &op->packed;
+    const int64_t step = p->neurons * output_bytes(p);
+    int64_t events = 0;
+    for (int64_t k = 0; k < samples; k++) {
+        const int64_t found = plan->row->vector->count(inputs + k * p->channels, p->channels);
+        counters[k * counters_step + KNSOC_EVENTS_IN] = found;
+        counters[k * counters_step + KNSOC_SYNAPTIC_OPS] = found * p->neurons;
+        events += found;
+    }
+    int by_events = p->rows || p->nibbles.rows;
+    if (form == KNSOC_FORM_AUTO)
+        by_events = by_events && events <= p->group_events_up_to * samples;
+    else
+        by_events = by_events && form == KNSOC_FORM_EVENTS;
+    if (by_events) {
+        for (int64_t k = 0; k < samples; k++)
+            integrate(plan, p, inputs + k * p->channels, 1, 0, (uint8_t *)map + k * step);
+        return;
+    }
+    /* samples as positions of a map: each weight is read once for several of them */
+    knsoc_packed many = *p;
+    many.framed_cells = many.output_cells = (int32_t)samples;
+    many.stride_cells = 1;
+    many.cell_step = 1;
+    plan->row->vector->dense(&many, inputs, map);
 }

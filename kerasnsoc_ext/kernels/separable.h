@@ -9,7 +9,7 @@
  *   SPLIT  what a byte lacks is a signed high byte, zero for most sums. Those that are not are events:
  *          listed per position, their rows of weights are added before all low bytes are.
  *
- * Included by vector_template.h, for rows that define V_LOW_S16 and what belongs to it.
+ * Included by vector_template.h, for rows that define V_NONZERO_PACKED and what belongs to it.
  */
 
 #define HALF_LANES (2 * LANES) /* 16-bit lanes of a vector */

@@ -316,6 +316,60 @@ INLINE void slab_wide(int32_t *potentials, int first, int32_t flush, const int8_
     }
 }
 
+#ifdef V_LOW_S16
+/* ---- the same for inputs of 0 or 1 and small weights: rows are added in bytes ---------------------- */
+
+/* Bytes at even and at odd places become potentials of their own. */
+INLINE void widen_bytes(VEC bytes, VEC *even, VEC *odd)
+{
+    *even = V_ADD_S16(*even, V_PAIRS(V_SET_S16(0x0001), bytes));
+    *odd = V_ADD_S16(*odd, V_PAIRS(V_SET_S16(0x0100), bytes));
+}
+
+INLINE void load_halves(const int16_t *potentials, int first, VEC *halves)
+{
+    UNROLL for (int i = 0; i < 2 * EVENT_VECTORS; i++)
+        halves[i] = first ? V_ZERO() : V_LOAD(potentials + i * 2 * LANES);
+}
+
+/* After the last sum, as add_events leaves them: neurons one after another. */
+INLINE void store_halves(int16_t *potentials, int last, const VEC *halves)
+{
+    UNROLL for (int v = 0; v < EVENT_VECTORS; v++) {
+        const VEC even = halves[2 * v], odd = halves[2 * v + 1];
+        int16_t *to = potentials + v * 4 * LANES;
+        V_STORE(to, last ? V_LOW_S16(even, odd) : even);
+        V_STORE(to + 2 * LANES, last ? V_HIGH_S16(even, odd) : odd);
+    }
+}
+
+INLINE void slab_bits(int16_t *potentials, int first, int last, int32_t fit, const int8_t *weights,
+                      const uint32_t *index, int64_t count)
+{
+    VEC halves[2 * EVENT_VECTORS];
+    load_halves(potentials, first, halves);
+    for (int64_t e = 0; e < count;) {
+        const int64_t end = count - e < fit ? count : e + fit;
+        VEC one[EVENT_VECTORS], two[EVENT_VECTORS];
+        UNROLL for (int v = 0; v < EVENT_VECTORS; v++)
+            one[v] = two[v] = V_ZERO();
+        for (; e + 2 <= end; e += 2)
+            UNROLL for (int v = 0; v < EVENT_VECTORS; v++) {
+                one[v] = V_ADD_S8(one[v], V_LOAD(weights + index[e] + v * BYTES));
+                two[v] = V_ADD_S8(two[v], V_LOAD(weights + index[e + 1] + v * BYTES));
+            }
+        if (e < end) {
+            UNROLL for (int v = 0; v < EVENT_VECTORS; v++)
+                one[v] = V_ADD_S8(one[v], V_LOAD(weights + index[e] + v * BYTES));
+            e++;
+        }
+        UNROLL for (int v = 0; v < EVENT_VECTORS; v++)
+            widen_bytes(V_ADD_S8(one[v], two[v]), &halves[2 * v], &halves[2 * v + 1]);
+    }
+    store_halves(potentials, last, halves);
+}
+#endif
+
 INLINE void finish_event_block(const knsoc_packed *p, int64_t position, int32_t neuron,
                                const int32_t *scratch, void *outputs)
 {
@@ -362,6 +416,12 @@ TARGET static void conv_events(const knsoc_packed *p, const knsoc_events *events
                     const int64_t run = first[slab_cells] - from;
                     /* an event's index counts from the top of its column */
                     const int8_t *w = weights - y * cell_bytes;
+#ifdef V_LOW_S16
+                    if (p->bits.rows_fit)
+                        slab_bits((int16_t *)potentials, slab == 0, slab == slabs - 1,
+                                  p->bits.rows_fit, w, events->index + from, run);
+                    else
+#endif
                     if (p->narrow)
                         slab_narrow((int16_t *)potentials, slab == 0, w, events->index + from,
                                     events->value + from, run);
@@ -443,7 +503,7 @@ TARGET static void fully_events(const knsoc_packed *p, const knsoc_events *event
     for (int i = 0; i < AHEAD + 2; i++)
         events->index[events->count + i] = 0;
     int32_t n = 0;
-    for (; n + FULLY_BLOCKS * KNSOC_EVENT_BLOCK <= p->padded_neurons;
+    for (; n + (FULLY_BLOCKS - 1) * KNSOC_EVENT_BLOCK < p->neurons;
          n += FULLY_BLOCKS * KNSOC_EVENT_BLOCK)
         fully_pass(FULLY_BLOCKS, p, events, n, scratch, outputs);
     for (; n < p->neurons; n += KNSOC_EVENT_BLOCK)
@@ -513,7 +573,7 @@ TARGET static int64_t vector_depthwise(const knsoc_packed *p, const uint8_t *inp
     return reached;
 }
 
-#ifdef V_LOW_S16
+#ifdef V_NONZERO_PACKED
 #include "separable.h"
 #endif
 

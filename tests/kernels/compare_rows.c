@@ -506,10 +506,13 @@ static result run(const layer *l, const knsoc_packed *packed, const knsoc_row *r
         .frame = take(frame + KNSOC_SLACK),
         .tile = take(4 * KNSOC_EVENT_TILE * KNSOC_EVENT_BLOCK),
     };
+    plan.tail = plan.op_count;
+    plan.group = 1;
+    const knsoc_plan *const team[] = {&plan};
     void *outputs[2] = {0};
     int64_t counters[2 * KNSOC_COUNTERS];
     knsoc_overflow overflow;
-    if (knsoc_run(&plan, inputs, 1, form, outputs, counters, &overflow))
+    if (knsoc_run(team, 1, inputs, 1, form, outputs, counters, &overflow))
         abort(); /* no layer here is that large */
     result r = {.map = maps[1]};
     memcpy(r.counters, counters + (only ? 0 : KNSOC_COUNTERS), sizeof r.counters);

@@ -61,7 +61,8 @@ def test_what_is_left_to_the_long_way():
     ]
     assert all(compiled.call(other, tally) is None for other in left)
     assert compiled.call(inputs, tally, "sideways") is None
-    assert compiled.call(inputs, tally, None, 2) is None
+    assert compiled.call(inputs, tally, None, 0) is None
+    assert compiled.call(inputs, tally, None, 2.0) is None
     assert compiled.call(inputs, tally, None, True) is None
     assert compiled.call(inputs, Tally([], np.zeros(4, np.int64), np.zeros(1))) is None
 

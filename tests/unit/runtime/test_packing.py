@@ -152,6 +152,9 @@ def test_which_layers_are_packed(kernel):
     wide = network.add_fully_connected("wide", 0, weights, None, True)
     assert [network.is_packed(op) for op in (0, narrow, wide)] == [False, True, False]
     assert [network.kernel_of(op) for op in (narrow, wide)] == [kernel, "scalar"]
+    assert network.form_of(0) == ""
+    assert network.form_of(narrow).startswith("dense, events up to ")
+    assert network.form_of(wide) == "dense, events up to 81%"
     assert network.packed_nbytes(narrow) >= weights.nbytes
     assert network.packed_nbytes(wide) == network.packed_nbytes(0) == 0
     plain = Network("scalar")

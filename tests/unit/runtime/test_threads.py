@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from kerasnsoc.runtime import FullyConnected, InputData, Model, batches
+from kerasnsoc.runtime import FullyConnected, InputData, Model
 from kerasnsoc.runtime.batches import WORK_PER_THREAD, chosen_threads, cores, run_batch
 from kerasnsoc.runtime.locks import ChangeGuard
 from kerasnsoc.runtime.plan import CompiledNetwork
-from kerasnsoc_ext import Plan
+from kerasnsoc_ext import Network, Plan, available_kernels, run_together
 from tests.networks import every_kind
 from tests.unit.runtime.small import batch, model_of
 
@@ -190,51 +190,155 @@ def test_small_batches_are_not_worth_a_thread():
     assert chosen_threads(np.int64(2), 3, 1) == 2
 
 
-def test_as_many_threads_as_were_asked_for(spec, images, monkeypatch):
-    names = set()
-    compiled = CompiledNetwork(spec)
-    run_share = compiled.run_share
-    barrier = threading.Barrier(4)
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are not listed here")
+def test_as_many_threads_as_were_asked_for():
+    """Helpers are started by the first call that wants them, and kept."""
+    program = """
+import os
+import numpy as np
+from kerasnsoc.runtime import Model
+from tests.networks import every_kind
+model = Model.from_spec(every_kind()["events"])
+events = np.ones((80, 5, 4, 2), np.uint8)
+before = len(os.listdir("/proc/self/task"))
+for threads in (1, 3, 2, 4):
+    model.forward(events, threads=threads)
+    print(len(os.listdir("/proc/self/task")) - before)
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True
+    )
+    assert (result.stderr, result.stdout.split()) == ("", ["0", "2", "2", "3"])
 
-    def watched(*arguments):
-        names.add(threading.current_thread().name)
-        barrier.wait(10)  # passes only if four of them run at a time
-        return run_share(*arguments)
 
-    monkeypatch.setattr(compiled, "run_share", watched)
-    monkeypatch.setattr(batches, "SHARES_PER_THREAD", 1)
-    run_batch(compiled, images.reshape(len(images), -1), threads=4)
-    assert len(names) == 4
-
-
-def test_fewer_threads_than_asked_for_are_enough(spec, images, monkeypatch):
-    """As at the end of the interpreter, or at the system's limit of threads."""
+def test_helpers_that_another_call_has_are_not_waited_for(spec, images):
     expected = Model.from_spec(spec).forward(images)
-    allowed = [True]
+    model = Model.from_spec(spec)
 
-    def start(thread, start=threading.Thread.start):
-        if not allowed:
-            raise RuntimeError("can't start new thread")
-        allowed.pop()
-        start(thread)
+    def work(_: int) -> bool:
+        return bool((model.forward(images, threads=4) == expected).all())
 
-    monkeypatch.setattr(threading.Thread, "start", start)
-    for _ in range(3):  # with one helper, then with none
-        model = Model.from_spec(spec)
-        np.testing.assert_array_equal(model.forward(images, threads=8), expected)
-        assert model.statistics["image"].nb_samples == len(images)
-    assert allowed == []
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(work, range(60)))
 
 
-def test_an_error_in_a_thread_reaches_the_caller(spec, images, monkeypatch):
+def test_an_error_before_a_call_reaches_the_caller(spec, images, monkeypatch):
     compiled = CompiledNetwork(spec)
+    take_plan, left = compiled._take_plan, [1, 1]
 
-    def broken(*_):
-        raise MemoryError("no memory for the plan's buffers")
+    def broken():
+        if not left:
+            raise MemoryError("no memory for the plan's buffers")
+        left.pop()
+        return take_plan()
 
-    monkeypatch.setattr(compiled, "run_share", broken)
+    rows = images.reshape(len(images), -1)
+    monkeypatch.setattr(compiled, "_take_plan", broken)
     with pytest.raises(MemoryError, match="no memory for the plan"):
-        run_batch(compiled, images.reshape(len(images), -1), threads=4)
+        run_batch(compiled, rows, threads=4)
+    monkeypatch.undo()
+    assert len(compiled._plans) == 2
+    run_batch(compiled, rows, threads=4)
+
+
+@pytest.mark.parametrize("kernel", available_kernels())
+@pytest.mark.parametrize("form", ["dense", "events"])
+def test_threads_inside_a_sample_change_nothing(kernel, form):
+    """Parts of a layer: columns of outputs, or neurons, however many there are."""
+    rng = np.random.default_rng(0)
+    network = Network(kernel)
+    network.add_input("in", 21, 19, 40, 1)
+    window_x, window_y = (21, 5, 1, 2, 21), (19, 5, 1, 2, 19)
+    weights = rng.integers(-2, 3, (5, 5, 40, 70), dtype=np.int8)
+    table = np.sort(rng.integers(-40, 40, (3, 70)), axis=0).astype(np.int32)
+    pooling = ("max", (21, 2, 2, 0, 10), (19, 2, 2, 0, 9))
+    network.add_convolution("bits", 0, window_x, window_y, weights, None, pooling, table)
+    window_x, window_y = (10, 3, 1, 1, 10), (9, 3, 1, 1, 9)
+    weights = rng.integers(-100, 100, (3, 3, 70, 400), dtype=np.int8)
+    table = np.sort(rng.integers(-9000, 9000, (7, 400)), axis=0).astype(np.int32)
+    network.add_convolution("conv", 1, window_x, window_y, weights, None, None, table)
+    depthwise = rng.integers(-7, 8, (3, 3, 400), dtype=np.int8)
+    pointwise = rng.integers(-7, 8, (400, 600), dtype=np.int8)
+    table = np.sort(rng.integers(-900, 900, (5, 600)), axis=0).astype(np.int32)
+    network.add_separable("separable", 2, window_x, window_y, depthwise, pointwise, None, table)
+    weights = rng.integers(-7, 8, (54000, 1100), dtype=np.int8)
+    network.add_fully_connected("fully", 3, weights)
+    inputs = (rng.random((1, 21 * 19 * 40)) < 0.4).astype(np.uint8)
+    expected = np.empty((1, 1100), np.int32)
+    counters = np.empty((1, 5, 3), np.int64)
+    Plan(network).run(inputs, [None] * 4 + [expected], counters, form)
+    for threads in (1, 2, 3, 4):
+        plans = [Plan(network) for _ in range(threads)]
+        outputs, totals = np.full((1, 1100), 77, np.int32), np.zeros((5, 3), np.int64)
+        for _ in range(2):
+            assert run_together(plans, inputs, outputs, totals, form) == 0
+            np.testing.assert_array_equal(outputs, expected)
+        np.testing.assert_array_equal(totals, 2 * counters[0])
+        assert all(plan.broken_guards() == [] for plan in plans)
+
+
+@pytest.mark.parametrize("kernel", available_kernels())
+@pytest.mark.parametrize("form", ["auto", "dense", "events"])
+def test_fully_connected_layers_of_several_samples(kernel, form):
+    """Together as each for itself, with every remainder of a group, and all maps asked for."""
+    rng = np.random.default_rng(1)
+    for largest, inputs in ((1, 61), (15, 64), (255, 33)):
+        network = Network(kernel)
+        network.add_input("in", 1, 1, inputs, largest)
+        sizes = (inputs, 75, 130, 3)
+        for op, (size, neurons) in enumerate(itertools.pairwise(sizes)):
+            weights = rng.integers(-7, 8, (size, neurons), dtype=np.int8)
+            table = np.sort(rng.integers(-50, 99, (1 + 2 * op, neurons)), axis=0).astype(np.int32)
+            network.add_fully_connected(f"f{op}", op, weights, table if op < 2 else None)
+        samples = 37
+        values = rng.integers(0, largest + 1, (samples, inputs)).astype(np.uint8)
+        values[::5] = 0
+        plan, alone = Plan(network), Plan(network)
+        types = (np.uint8, np.uint8, np.uint8, np.int32)
+        outputs = [np.empty((samples, n), t) for n, t in zip(sizes, types, strict=True)]
+        counters = np.empty((samples, 4, 3), np.int64)
+        plan.run(values, outputs, counters, form)
+        assert plan.broken_guards() == []
+        for sample in range(samples):
+            single = [np.empty((1, n), t) for n, t in zip(sizes, types, strict=True)]
+            found = np.empty((1, 4, 3), np.int64)
+            alone.run(values[sample : sample + 1], single, found, form)
+            for one, many in zip(single, outputs, strict=True):
+                np.testing.assert_array_equal(one[0], many[sample])
+            np.testing.assert_array_equal(found[0], counters[sample])
+
+
+def test_what_running_together_refuses():
+    network = Network()
+    network.add_input("in", 1, 1, 3, 15)
+    network.add_fully_connected("f", 0, np.ones((3, 2), np.int8))
+    other = Network()
+    other.add_input("in", 1, 1, 3)
+    inputs, outputs = np.ones((2, 3), np.uint8), np.empty((2, 2), np.int32)
+    totals = np.zeros((2, 3), np.int64)
+    plan = Plan(network)
+    with pytest.raises(ValueError, match=r"0 plans.*1 to 256"):
+        run_together([], inputs, outputs, totals)
+    with pytest.raises(ValueError, match="several networks"):
+        run_together([plan, Plan(other)], inputs, outputs, totals)
+    with pytest.raises(TypeError):
+        run_together([plan, None], inputs, outputs, totals)
+    with pytest.raises(RuntimeError, match="in use"):
+        run_together([plan, plan], inputs, outputs, totals)
+    with pytest.raises(ValueError, match="form is 'x'"):
+        run_together([plan], inputs, outputs, totals, "x")
+    with pytest.raises(ValueError, match="has 2 inputs, but takes 3"):
+        run_together([plan], inputs[:, :2].copy(), outputs, totals)
+    with pytest.raises(ValueError, match=r"outputs_so has the shape \(1, 2\)"):
+        run_together([plan], inputs, outputs[:1], totals)
+    with pytest.raises(ValueError, match=r"totals_ok has the shape \(1, 3\)"):
+        run_together([plan], inputs, outputs, totals[:1])
+    with pytest.raises(ValueError, match=r"value 16.*takes 0 to 15"):
+        run_together([plan], inputs * 16, outputs, totals)
+    assert run_together([plan], inputs[:0], outputs[:0], totals) == 0
+    assert run_together([plan], inputs, outputs, totals) == 0
+    assert outputs.tolist() == [[3, 3]] * 2
+    assert totals.tolist() == [[6, 0, 6], [6, 12, 4]]
 
 
 def test_plans_are_kept_and_no_more_than_threads_ran(spec, images):
