@@ -29,8 +29,9 @@ from kerasnsoc.nsoc.config import (
     NumericConfig,
 )
 from kerasnsoc.nsoc.devices import get_device
-from kerasnsoc.nsoc.emulator import BandwidthWarning, NSoCEmulator
+from kerasnsoc.nsoc.emulator import NSoCEmulator
 from kerasnsoc.nsoc.emulator_input import PACKED_DTYPE, packets_from_frames
+from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning
 
 THRESHOLD = 100
 

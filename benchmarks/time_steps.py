@@ -2,8 +2,8 @@
 
 A VGG-like network over time (six convolutions, two fully connected layers) with random weights of
 4 bits. A dense step has an event at every input. Silent steps are measured in a long sequence and
-alone, as a stream brings them, and with and without biases: only neurons with biases have anything
-to do when nothing arrives. The biases are negative, so that no step without events makes some.
+alone, as a stream brings them, and with and without biases, which move potentials when nothing
+arrives. The biases are negative, so that no step without events makes some.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ for steps in (1, 2, 5, 10, 20, 50, 100):
     spikes = sum(layer.nb_spikes for layer in list(layers)[:-1]) / len(classes)
     print(f"{steps:5}  {np.mean(classes == digits.test_labels):8.2%}  {spikes:16.0f}")
     if steps == 20:
-        costs = compare_devices(network, ["cpu", "loihi", "spinnaker2", "cmos45-snn"])
+        costs = compare_devices(network, ["cpu", "loihi", "spinnaker", "spinnaker2"])
 print(costs)
 
 shown = frames(digits.test_images[:50], 20)

@@ -1,7 +1,7 @@
 """Drive firing rates into 5 to 10 Hz, and run the network in steps of a millisecond.
 
 Trains the same network without and with a regularizer of its rates, and ends with accuracy, spikes
-per image and energy of both on a spiking chip.
+per image and energy of both on a CPU and on three spiking chips.
 """
 
 import keras
@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasnsoc import convert
 from kerasnsoc.demo import load_digits
-from kerasnsoc.energy import energy_of_run
+from kerasnsoc.energy import compare_devices
 from kerasnsoc.quantization import MaxPerAxisQuantizer, QuantizedDense
 from kerasnsoc.spiking import SpikingActivation
 from kerasnsoc.spiking.regularizers import Percentile
@@ -68,9 +68,10 @@ for name, regularizer in (
     network = convert(model, input_scaling=(SCALE, 0))
     classes = network.predict(frames(digits.test_images, STEPS))
     hidden = list(network.get_statistics().values())[1]
-    energy = energy_of_run(network, "loihi").energy_per_inference
+    costs = compare_devices(network, ["cpu", "loihi", "spinnaker", "spinnaker2"])
+    energies = ", ".join(f"{c.device.name} {c.energy_per_inference.value:.1e} J" for c in costs)
     print(
         f"{name}: 99th percentile of the units {top.mean():.1f} Hz on average, {inside:.0%} within "
         f"4 to 11 Hz; accuracy {np.mean(classes == digits.test_labels):.2%}, "
-        f"{hidden.nb_spikes / len(classes):.0f} spikes and {energy.value * 1e6:.1f} µJ per image"
+        f"{hidden.nb_spikes / len(classes):.0f} spikes per image; {energies}"
     )

@@ -15,6 +15,7 @@ _ROOMS = (
     "artifact",
     "compatibility",
     "conversion",
+    "distributed",
     "embedded",
     "energy",
     "layers",

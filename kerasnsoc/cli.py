@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from typer.core import TyperGroup
 
 from kerasnsoc._tables import printable, render
 from kerasnsoc.commands import Tools, advise, register
+from kerasnsoc.commands.cluster import Workers, run_on_cluster
 from kerasnsoc.zoo.commands import register as register_zoo
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kerasnsoc.artifact import NetworkSpec
+    from kerasnsoc.distributed.worker import Method
     from kerasnsoc.runtime import Model
 
 # Room by room, imports happen inside the commands: `--help` answers at once, and everything but
@@ -32,6 +35,26 @@ if TYPE_CHECKING:
 
 _EXPECTED_ERRORS = (ImportError, MemoryError, OSError, OverflowError, ValueError)
 _PREVIEW = 20
+_RANDOM_SAMPLES = 10
+_EXTRAS = {
+    "train": ("keras", "tensorflow"),
+    "plot": ("matplotlib",),
+    "report": ("pandas", "tqdm", "jinja2"),
+    "nsoc": ("scipy",),
+    "nir": ("nir",),
+    "yaml": ("yaml",),
+    "events": ("aedat",),
+    "images": ("PIL",),
+    "jax": ("jax",),
+    "distributed": ("ray",),
+}
+"""Modules of the extras that users install, in the order in which they are likely to."""
+_DISTRIBUTIONS = {
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+    "yaml": ("pyyaml",),
+    "PIL": ("pillow",),
+}
+"""Packages that bring a module, where they bear another name."""
 
 
 class _Commands(TyperGroup):
@@ -197,6 +220,7 @@ def run(
         int | None, typer.Option(min=1, metavar="N", help="Cut a recording every N events.")
     ] = None,
     steps: Steps = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a batch; show classes and activity."""
@@ -209,9 +233,16 @@ def run(
             raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
     model, batch = _open(file, inputs, packet_us, packet_events, steps)
     expected = None if labels is None else _read_labels(labels, len(batch))
-    classes = model.predict(batch)
-    layers = _layer_rows(model)  # now: the next line runs the batch again and counts it again
-    values = model.forward(batch) if potentials else None
+    values = None
+    if workers is None:
+        classes = model.predict(batch)
+        layers = _layer_rows(model.get_statistics())  # now: what follows counts the batch again
+        values = model.forward(batch) if potentials else None
+    else:
+        methods: tuple[Method, ...] = ("predict", "forward") if potentials else ("predict",)
+        first, *others = run_on_cluster(model, batch, workers, *methods)
+        classes, layers = first.outputs, _layer_rows(first.statistics)
+        values = others[0].outputs if others else None
     content: dict[str, Any] = {"samples": len(batch), "classes": classes.tolist()}
     if expected is not None:
         correct = int((classes == expected).sum())
@@ -239,21 +270,40 @@ def run(
 @app.command()
 def energy(
     file: File,
-    inputs: Inputs,
+    inputs: Annotated[
+        Path | None,
+        typer.Argument(metavar="[INPUT]", help="As for `run`. Without it random samples run."),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="A device of the energy table, or 'all'.")
     ] = "all",
     steps: Steps = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a batch and price what was counted."""
     from kerasnsoc.energy import compare_devices, energy_of_run, get_device
+    from kerasnsoc.runtime import Model, random_inputs
 
     # Before the run: a misspelt name should not cost a minute.
     priced_on = None if device.strip().lower() == "all" else get_device(device)
-    model, batch = _open(file, inputs, steps=steps)
-    model.forward(batch)
-    result = compare_devices(model) if priced_on is None else energy_of_run(model, priced_on)
+    if inputs is None:
+        model = Model(file)
+        _require_time(file, model, steps)
+        batch: npt.NDArray[Any] = random_inputs(model, _RANDOM_SAMPLES, steps=steps or 10)
+        typer.echo(
+            f"note: {_RANDOM_SAMPLES} random samples, whose events are not those of real ones; "
+            f"give an INPUT.npy to know the energy",
+            err=True,
+        )
+    else:
+        model, batch = _open(file, inputs, steps=steps)
+    counted: Any = model
+    if workers is None:
+        model.forward(batch)
+    else:
+        counted = run_on_cluster(model, batch, workers, "forward")[0].statistics
+    result = compare_devices(counted) if priced_on is None else energy_of_run(counted, priced_on)
     typer.echo(result.to_json() if as_json else str(result))
 
 
@@ -261,7 +311,9 @@ def energy(
 def emulate(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="An artifact, or what NSoCNetwork.save wrote."),
+        typer.Argument(
+            metavar="FILE", help="An artifact, what NSoCNetwork.save wrote, or a .keras model."
+        ),
     ],
     inputs: Annotated[
         Path,
@@ -288,16 +340,39 @@ def emulate(
     slow_clock: Annotated[
         float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
     ] = None,
+    multipass: Annotated[
+        bool, typer.Option("--multipass", help="Run in several passes if the mesh is small.")
+    ] = False,
+    queue_policy: Annotated[
+        str | None,
+        typer.Option(metavar="block|stall|drop", help="At a full queue; default as the chip says."),
+    ] = None,
+    queue_capacity: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Events that may wait at a core.")
+    ] = None,
+    device_file: DeviceFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Run events through an emulated chip."""
     import warnings
 
-    from kerasnsoc.nsoc.emulator import BandwidthWarning, NSoCEmulator
-    from kerasnsoc.nsoc.emulator_files import frames_as_input, open_network, recording_as_input
+    from kerasnsoc.nsoc.emulator import NSoCEmulator
+    from kerasnsoc.nsoc.emulator_files import (
+        frames_as_input,
+        open_network,
+        read_chip_events,
+        recording_as_input,
+    )
+    from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning
 
-    config = open_network(file, device, slow_clock)
-    recording = _read_recording(inputs)
+    own = _registered(device_file)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = open_network(file, device or own, slow_clock, multipass)
+    notes = [str(warning.message) for warning in caught]
+    recording = read_chip_events(inputs)
+    if recording is None:
+        recording = _read_recording(inputs)
     ends = None
     given: Any
     if recording is not None:
@@ -307,8 +382,16 @@ def emulate(
     else:
         given = frames_as_input(config, _read_array(inputs), period_us)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BandwidthWarning)  # shown below, with the table
-        result = NSoCEmulator(config, engine=engine).run(given, packet_ends=ends)  # type: ignore[arg-type]
+        for category in (BandwidthWarning, SaturationWarning):  # shown below, with the table
+            warnings.simplefilter("ignore", category)
+        emulator = NSoCEmulator(
+            config,
+            engine=engine,  # type: ignore[arg-type]
+            queue_policy=queue_policy,  # type: ignore[arg-type]
+            queue_capacity=queue_capacity,
+        )
+        result = emulator.run(given, packet_ends=ends)
+    result.warnings[:0] = notes
     if as_json:
         content = result.to_dict()
         if engine == "timing":
@@ -330,6 +413,13 @@ def emulate(
         for record, load in zip(result.per_core, result.utilization, strict=True)
     ]
     typer.echo(render(columns, rows, title=str(result)))
+    for number, entry in enumerate(result.passes if len(result.passes) > 1 else (), 1):
+        typer.echo(
+            f"pass {number}: layers {entry['layers'][0]} to {entry['layers'][-1]}, "
+            f"{entry['configuration_bytes']:,} bytes written in "
+            f"{entry['configuration_ps'] / 1e6:,.3f} us, {entry['events_in']:,} events in, from "
+            f"{entry['begin_ps'] / 1e6:,.3f} to {entry['end_ps'] / 1e6:,.3f} us"
+        )
     names = {
         "spike_ps": "latency of a spike",
         "first_output_ps": "first output of an event",
@@ -341,7 +431,7 @@ def emulate(
     if engine == "timing":
         typer.echo(f"energy: {result.energy.summary()}")
     for message in result.warnings:
-        typer.echo(f"warning: {message}", err=True)
+        typer.echo(f"warning: {printable(message)}", err=True)
 
 
 @app.command()
@@ -354,7 +444,7 @@ def devices(
 ) -> None:
     """List the chips, or show one."""
     from kerasnsoc.nsoc import get_device
-    from kerasnsoc.nsoc.records import encode
+    from kerasnsoc.nsoc.device_file import device_content
     from kerasnsoc.nsoc.reports import device_rows, device_text, devices_text
 
     own = _registered(device_file)
@@ -362,7 +452,7 @@ def devices(
     if name is not None:
         device = get_device(name)
         if as_json:
-            _print_json(encode(device))
+            _print_json(device_content(device))
         else:
             typer.echo(device_text(device))
         return
@@ -608,12 +698,19 @@ def demo(
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Epochs of float training.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Train, freeze, run and price a network; or hear spoken digits."""
+    """Show a network from training to joules."""
+
+    def echo(text: str) -> None:
+        typer.echo(text, err=as_json)  # JSON alone on the standard output
+
     if what is _Demo.KWS:
         from kerasnsoc.demo.kws import run_kws_demo
 
-        run_kws_demo(wav, echo=typer.echo)
+        heard = run_kws_demo(wav, echo=echo)
+        if as_json:
+            _print_json(heard.to_dict())
         return
     if wav is not None:
         raise typer.BadParameter(f"the demo {what.value!r} takes no file; 'kws' does")
@@ -627,10 +724,10 @@ def demo(
             )
     from kerasnsoc.demo import run_demo
 
-    if epochs is None:
-        run_demo(output, seed)
-    else:
-        run_demo(output, seed, epochs)
+    given = {} if epochs is None else {"epochs": epochs}
+    result = run_demo(output, seed, **given, echo=echo)
+    if as_json:
+        _print_json(result.to_dict())
 
 
 register_zoo(app)
@@ -704,8 +801,7 @@ def _open(
     from kerasnsoc.runtime import CountWindow, Model, TimeWindow, event_batch
 
     model = Model(file)
-    if steps is not None and model.time_step is None:
-        raise ValueError(f"{file} is a network of one pass; --steps is for networks over time")
+    _require_time(file, model, steps)
     events = _read_recording(inputs)
     if events is not None:
         window: CountWindow | TimeWindow | None = None
@@ -732,6 +828,11 @@ def _open(
     if not len(batch):
         raise ValueError(f"{inputs} holds no samples, its shape is {batch.shape}")
     return model, batch
+
+
+def _require_time(file: Path, model: Model, steps: int | None) -> None:
+    if steps is not None and model.time_step is None:
+        raise ValueError(f"{file} is a network of one pass; --steps is for networks over time")
 
 
 def _read_recording(path: Path) -> npt.NDArray[Any] | None:
@@ -792,9 +893,9 @@ def _write(path: Path, array: npt.NDArray[Any]) -> None:
     write_atomically(str(path), stream.getvalue())
 
 
-def _layer_rows(model: Model) -> list[dict[str, Any]]:
+def _layer_rows(layers: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for name, statistics in model.get_statistics().items():
+    for name, statistics in layers.items():
         rows.append(
             {
                 "name": name,
@@ -834,12 +935,13 @@ def _diagnose() -> dict[str, Any]:
     problems = []
     needed = {name: _installed(name) for name in ("numpy", "h5py", "typer")}
     problems += [f"{name} is not installed" for name, version in needed.items() if version is None]
-    kernels: dict[str, Any] = {"chosen": None, "available": []}
+    kernels: dict[str, Any] = {"chosen": None, "available": [], "missing": {}}
     try:
         from kerasnsoc.runtime.plan import chosen_kernel
-        from kerasnsoc_ext import available_kernels
+        from kerasnsoc_ext import available_kernels, missing_kernels
 
         kernels["available"] = list(available_kernels())
+        kernels["missing"] = missing_kernels()
         kernels["chosen"] = chosen_kernel()
     except (ImportError, ValueError) as error:
         problems.append(_one_line(error))
@@ -849,7 +951,10 @@ def _diagnose() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": needed,
         "kernels": kernels,
-        "extras": {"train": {name: _installed(name) for name in ("keras", "tensorflow")}},
+        "extras": {
+            extra: {name: _installed(name) for name in packages}
+            for extra, packages in _EXTRAS.items()
+        },
         "problems": problems,
     }
 
@@ -861,8 +966,10 @@ def _diagnosis_text(content: dict[str, Any]) -> str:
     rows += [[name, version or "missing"] for name, version in content["packages"].items()]
     rows += [["kernel", kernels["chosen"] or "none"]]
     rows += [["kernels that run here", ", ".join(kernels["available"]) or "none"]]
-    hint = 'missing; pip install "kerasnsoc[train]"'
-    rows += [[name, version or hint] for name, version in content["extras"]["train"].items()]
+    rows += [[f"no kernel {name}", reason] for name, reason in kernels["missing"].items()]
+    for extra, packages in content["extras"].items():
+        hint = f'missing; pip install "kerasnsoc[{extra}]"'
+        rows += [[name, version or hint] for name, version in packages.items()]
     return render(["what", "found"], rows)
 
 
@@ -876,8 +983,7 @@ def _installed(package: str) -> str | None:
             return None
     except ValueError:  # blocked in sys.modules
         return None
-    names = (package, "tensorflow-cpu") if package == "tensorflow" else (package,)
-    for name in names:
+    for name in _DISTRIBUTIONS.get(package, (package,)):
         try:
             return version(name)
         except PackageNotFoundError:

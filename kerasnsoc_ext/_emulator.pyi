@@ -27,6 +27,7 @@ class Chip:
         cores: Sequence[Mapping[str, Any]],
         entries: npt.NDArray[np.int32],
         options: Mapping[str, int],
+        ports: npt.NDArray[np.int32],
     ) -> Self: ...
     def run(
         self,
@@ -37,6 +38,7 @@ class Chip:
         c_r: npt.NDArray[np.int32],
         payload_r: npt.NDArray[np.int32],
         kind_r: npt.NDArray[np.uint8],
+        port_r: npt.NDArray[np.int32],
         *,
         budget: int,
         records: Collection[str] = (),

@@ -50,7 +50,7 @@ cdef extern from "kne.h" nogil:
         kne_spike *spikes
         int32_t slots, edges, is_entry
         const kne_slot *slot
-        int32_t node, lanes, is_monitored, drops_when_full
+        int32_t node, lanes, is_monitored, is_logged, drops_when_full
         int64_t capacity
         int64_t time[KNE_TIMES]
         int64_t counter[KNE_COUNTERS]
@@ -71,13 +71,15 @@ cdef extern from "kne.h" nogil:
         const int32_t *c
         const int32_t *payload
         const uint8_t *kind
+        const int32_t *port
 
     ctypedef struct kne_chip:
         int32_t engine, is_packet, topology, cores
         kne_core *core
         int32_t entries
         const kne_slot *entry
-        int32_t needs_tokens, is_causal, layer_delay, is_barrier, emits_at_end
+        const int32_t *entry_port
+        int32_t needs_tokens, is_causal, layer_delay, is_barrier, emits_at_end, stalls
         int32_t mesh_x, mesh_y, input_node, output_node
         int64_t t_io_in, t_io_out, t_router, t_hop_x, t_hop_y, t_link, t_sync
         int32_t records_links, records_services, records_trace
@@ -111,8 +113,8 @@ RULES = {"event": KNE_EVENT, "packet": KNE_PACKET, "staircase": KNE_STAIRCASE,
 ENGINES = {"functional": KNE_DEPTH_FIRST, "replay": KNE_REPLAY, "timing": KNE_TIMING}
 COUNTERS = ("events_in", "processed", "synops", "leak_updates", "neuron_updates", "neurons_fired",
             "spikes_out", "decimated", "pool_cropped", "busy_ps", "wait_ps", "hold_ps", "stall_ps",
-            "queue_max", "drops")
-NOC_COUNTERS = ("packets", "hops_star", "hops_x", "hops_y")
+            "queue_max", "drops", "blocked_ps", "saturated")
+NOC_COUNTERS = ("packets", "hops_star", "hops_x", "hops_y", "input_wait_ps")
 TIMES = ("t_decode", "t_syn", "t_emit", "t_leak", "t_upd", "t_upd_active")
 TABLES = {
     "spikes": np.dtype([("time", "i8"), ("root", "i8"), ("out", "i8"), ("core", "i4"),
@@ -176,6 +178,8 @@ cdef class Chip:
         Slots (`SLOT_FIELDS`) of the input port.
     options : dict of int
         Network, times and policies.
+    ports : ndarray of int32, shape (n,)
+        The input port of each entry: an event enters where its own port is named.
 
     Raises
     ------
@@ -191,7 +195,7 @@ cdef class Chip:
     cdef list _held
     cdef bint _busy
 
-    def __cinit__(self, cores, entries, options):
+    def __cinit__(self, cores, entries, options, ports):
         cdef kne_chip *chip = &self._chip
         self._held = []
         if not 1 <= len(cores) <= 65536:
@@ -207,6 +211,7 @@ cdef class Chip:
         chip.layer_delay = options["layer_delay"]
         chip.is_barrier = options["is_barrier"]
         chip.emits_at_end = options["emits_at_end"]
+        chip.stalls = options["stalls"]
         chip.readout_core = options["readout_core"]
         if chip.is_barrier and not (chip.is_packet and chip.layer_delay):
             raise ValueError("a barrier needs packets and a layer_delay of 1")
@@ -224,7 +229,7 @@ cdef class Chip:
         chip.t_sync = _within(options, "t_sync", 0, LARGEST_COST)
         for i, record in enumerate(cores):
             self._fill(&chip.core[i], record, i, nodes)
-        self._wire(entries)
+        self._wire(entries, ports)
 
     def __dealloc__(self):
         kne_timing_end(&self._chip)
@@ -329,6 +334,8 @@ cdef class Chip:
         core.node = _within(record, "node", 0, nodes - 1)
         core.lanes = _within(record, "lanes", 1, 1 << 20)
         core.is_monitored = record["is_monitored"]
+        is_stored = record["is_stored"]
+        core.is_logged = is_stored or (core.is_monitored and core.rule != KNE_POTENTIALS)
         core.is_entry = record["is_entry"]
         core.drops_when_full = record["drops_when_full"]
         core.capacity = _within(record, "capacity", 0, 2**62)
@@ -341,7 +348,7 @@ cdef class Chip:
         core.slot = <const kne_slot *>_address(self._keep(slots))
         return 0
 
-    cdef int _wire(self, entries) except -1:
+    cdef int _wire(self, entries, ports) except -1:
         """Checks that what is sent lies within what is received, and each edge is used once."""
         cdef kne_chip *chip = &self._chip
         cdef kne_core *core
@@ -349,6 +356,8 @@ cdef class Chip:
         _array({"entries": entries}, "entries", np.int32, (entries.shape[0], len(SLOT_FIELDS)))
         chip.entry = <const kne_slot *>_address(self._keep(entries))
         chip.entries = entries.shape[0]
+        _array({"ports": ports}, "ports", np.int32, (chip.entries,))
+        chip.entry_port = <const int32_t *>_address(self._keep(ports))
         used = set()
         for k in range(chip.entries):
             self._check_slot(&chip.entry[k], -1, 0, 0, 0, used)
@@ -424,8 +433,8 @@ cdef class Chip:
                 continue
             for e in range(self._chip.entries):
                 target = &self._chip.core[self._chip.entry[e].target]
-                if not target.is_entry:
-                    continue  # it receives tokens only
+                if not target.is_entry or self._chip.entry_port[e] != roots.port[r]:
+                    continue  # it receives tokens only, or events of another port
                 if (roots.x[r] < 0 or roots.y[r] < 0 or roots.c[r] < 0
                         or roots.c[r] + self._chip.entry[e].shift >= target.channels):
                     raise ValueError(
@@ -443,6 +452,7 @@ cdef class Chip:
         const int32_t[::1] c_r not None,
         const int32_t[::1] payload_r not None,
         const uint8_t[::1] kind_r not None,
+        const int32_t[::1] port_r not None,
         *,
         int64_t budget,
         records=(),
@@ -460,6 +470,8 @@ cdef class Chip:
         x_r, y_r, c_r, payload_r : ndarray of int32
         kind_r : ndarray of uint8
             0 event, 1 leak tick, 2 end of a packet, 3 an event that goes nowhere.
+        port_r : ndarray of int32
+            Where an event enters.
         budget : int
             Bytes for queues and records.
         records : collection of {"links", "services", "trace"}
@@ -491,10 +503,11 @@ cdef class Chip:
         cdef int32_t i, status
         cdef int32_t which = ENGINES[engine]
         if not (x_r.shape[0] == y_r.shape[0] == c_r.shape[0] == payload_r.shape[0]
-                == kind_r.shape[0] == count):
+                == kind_r.shape[0] == port_r.shape[0] == count):
             raise ValueError(f"there are {count} times, but not as many of each other member")
         if count and (<size_t>&time_r[0] % 8 or <size_t>&x_r[0] % 4 or <size_t>&y_r[0] % 4
-                      or <size_t>&c_r[0] % 4 or <size_t>&payload_r[0] % 4):
+                      or <size_t>&c_r[0] % 4 or <size_t>&payload_r[0] % 4
+                      or <size_t>&port_r[0] % 4):
             raise ValueError("an array of items is not aligned; copy it")
         if self._busy:
             raise RuntimeError("the chip is running in another thread")
@@ -506,7 +519,7 @@ cdef class Chip:
             if count:
                 chip.roots.time, chip.roots.kind = &time_r[0], &kind_r[0]
                 chip.roots.x, chip.roots.y, chip.roots.c = &x_r[0], &y_r[0], &c_r[0]
-                chip.roots.payload = &payload_r[0]
+                chip.roots.payload, chip.roots.port = &payload_r[0], &port_r[0]
             chip.roots.count = count
             self._check_roots()
             for r in range(count):

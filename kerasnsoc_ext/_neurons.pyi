@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+FOREVER: int
 RULES: tuple[str, ...]
 
 @disjoint_base
@@ -22,6 +23,7 @@ class Neurons:
     ) -> Self: ...
     @property
     def acts_alone(self) -> bool: ...
+    def quiet(self, state_o: npt.NDArray[np.int32]) -> int: ...
     def integrate(
         self,
         potentials_ro: npt.NDArray[np.int32],
@@ -29,7 +31,8 @@ class Neurons:
         state_so: npt.NDArray[np.int32],
         spikes_sto: npt.NDArray[Any],
         counts_stk: npt.NDArray[np.int64],
-        settled: bool,
-    ) -> bool: ...
+        owed_s: npt.NDArray[np.int64],
+        quiet_s: npt.NDArray[np.int64],
+    ) -> None: ...
 
 def has_events(values_ri: npt.NDArray[Any]) -> npt.NDArray[np.bool_]: ...

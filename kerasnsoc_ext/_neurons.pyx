@@ -19,6 +19,7 @@ cdef extern from "neurons.h" nogil:
         const int32_t *threshold_p
         const int32_t *bias_p
         const int32_t *lowest_p
+        const int32_t *alone_p
 
     ctypedef struct knsoc_spikes:
         uint8_t *u8
@@ -30,9 +31,15 @@ cdef extern from "neurons.h" nogil:
 
     knsoc_fired knsoc_integrate(const knsoc_neurons *neurons, const int32_t *potentials,
                                 int32_t *state, knsoc_spikes out, int64_t size)
+    int64_t KNSOC_FOREVER
+    int64_t knsoc_quiet(const knsoc_neurons *neurons, const int32_t *state, int64_t size)
+    void knsoc_rest(const knsoc_neurons *neurons, int32_t *state, int64_t size, int64_t steps)
     int knsoc_u8_any(const uint8_t *values, int64_t size)
     int knsoc_s32_any(const int32_t *values, int64_t size)
 
+
+FOREVER = KNSOC_FOREVER
+"""Steps without an event in which no neuron spikes, if none ever will."""
 
 RULES = ("single", "multi", "max", "signed")
 _RULE_CODES = (KNSOC_SINGLE, KNSOC_MULTI, KNSOC_MAX, KNSOC_SIGNED)
@@ -81,7 +88,7 @@ cdef class Neurons:
         bint rectify=False,
         int32_t shift=0,
     ):
-        cdef const int32_t[::1] threshold_p, bias_p, lowest_p
+        cdef const int32_t[::1] threshold_p, bias_p, lowest_p, alone_p
         if rule not in RULES:
             raise ValueError(f"rule is {rule!r}, but must be one of {RULES}")
         if not 0 <= shift <= 30:
@@ -98,11 +105,20 @@ cdef class Neurons:
             raise ValueError(f"thresholds must lie between 1 and {KNSOC_POTENTIAL_LIMIT}")
         if np.max(lowest_n) > 0 or np.min(lowest_n) < -KNSOC_POTENTIAL_LIMIT:
             raise ValueError(f"lowest potentials must lie between {-KNSOC_POTENTIAL_LIMIT} and 0")
+        alone_n = np.asarray(bias_n).astype(np.int64) << shift
+        if rectify:
+            alone_n = np.maximum(alone_n, 0)
+        if np.abs(alone_n).max() >= KNSOC_POTENTIAL_LIMIT:
+            raise ValueError(
+                f"a bias adds up to {np.abs(alone_n).max()} in one step, but must stay below "
+                f"{KNSOC_POTENTIAL_LIMIT}"
+            )
         repeats = -(-_PERIOD // self._count)
         threshold_p = np.tile(threshold_n, repeats)
         bias_p = np.tile(bias_n, repeats)
         lowest_p = np.tile(lowest_n, repeats)
-        self._alive = (threshold_p, bias_p, lowest_p)
+        alone_p = np.tile(alone_n.astype(np.int32), repeats)
+        self._alive = (threshold_p, bias_p, lowest_p, alone_p)
         self._neurons.rule = _RULE_CODES[RULES.index(rule)]
         self._neurons.max_spikes = max_spikes
         self._neurons.zero_reset = zero_reset
@@ -112,13 +128,42 @@ cdef class Neurons:
         self._neurons.threshold_p = &threshold_p[0]
         self._neurons.bias_p = &bias_p[0]
         self._neurons.lowest_p = &lowest_p[0]
-        biases = np.asarray(bias_n)
-        self._acts_alone = bool((biases > 0).any() if rectify else biases.any())
+        self._neurons.alone_p = &alone_p[0]
+        self._acts_alone = bool(alone_n.any())
 
     @property
     def acts_alone(self):
         """Whether some neuron has a bias that moves its potential when nothing arrives."""
         return self._acts_alone
+
+    def quiet(self, const int32_t[::1] state_o):
+        """In how many steps no neuron spikes, if nothing arrives in them.
+
+        Parameters
+        ----------
+        state_o : ndarray of int32, shape (outputs,)
+            Potentials that are carried.
+
+        Returns
+        -------
+        steps : int
+            Too small by one step or one in a million at most, never too large; `FOREVER` if no
+            number of steps would do.
+
+        Raises
+        ------
+        ValueError
+            If the outputs are no multiple of the neurons.
+        """
+        cdef int64_t outputs = state_o.shape[0], steps
+        if outputs < 1 or outputs % self._count:
+            raise ValueError(
+                f"there are {outputs} potentials, but must be a multiple of the {self._count} "
+                "neurons"
+            )
+        with nogil:
+            steps = knsoc_quiet(&self._neurons, &state_o[0], outputs)
+        return steps
 
     def integrate(
         self,
@@ -127,7 +172,8 @@ cdef class Neurons:
         int32_t[:, ::1] state_so,
         value_t[:, :, ::1] spikes_sto,
         int64_t[:, :, ::1] counts_stk,
-        bint settled,
+        int64_t[::1] owed_s,
+        int64_t[::1] quiet_s,
     ):
         """Run samples over time, with the lock of the interpreter released.
 
@@ -143,13 +189,12 @@ cdef class Neurons:
             Zeros; places that spike are written.
         counts_stk : ndarray of int64, shape (samples, steps, 2)
             Filled with the neurons that spiked, and with their spikes.
-        settled : bool
-            Whether no potential of `state_so` is at its threshold or above.
-
-        Returns
-        -------
-        settled : bool
-            The same for the potentials that are left.
+        owed_s : ndarray of int64, shape (samples,)
+            Steps without an event that `state_so` does not show yet; updated.
+        quiet_s : ndarray of int64, shape (samples,)
+            Of the steps without an event that may come, how many surely make no spike; updated.
+            Whoever finds enough of them may move steps from here to `owed_s`. `FOREVER` if nothing
+            is due and there are no biases, 0 where nothing is known.
 
         Raises
         ------
@@ -161,7 +206,8 @@ cdef class Neurons:
         cdef knsoc_spikes out
         cdef knsoc_fired fired
         cdef const int32_t *arriving
-        cdef bint pending, any_pending = False
+        cdef int64_t owed, quiet
+        cdef bint is_lone
         if (
             state_so.shape[0] != samples
             or spikes_sto.shape[0] != samples
@@ -170,6 +216,8 @@ cdef class Neurons:
             or counts_stk.shape[0] != samples
             or counts_stk.shape[1] != steps
             or counts_stk.shape[2] != 2
+            or owed_s.shape[0] != samples
+            or quiet_s.shape[0] != samples
             or (rows and potentials_ro.shape[1] != outputs)
             or outputs % self._count
         ):
@@ -178,19 +226,32 @@ cdef class Neurons:
                 f"{self._count} neurons, {rows} rows"
             )
         if samples == 0 or steps == 0:
-            return settled
+            return
         if np.min(rows_st) < -1 or np.max(rows_st) >= rows:
             raise ValueError(f"rows_st must hold -1 or rows below {rows}")
         with nogil:
             for s in range(samples):
-                pending = not settled
+                owed, quiet = owed_s[s], quiet_s[s]
                 for t in range(steps):
                     row = rows_st[s, t]
-                    if row < 0 and not self._acts_alone and not pending:
-                        # nothing can change
+                    # a step between two with events costs less than to look ahead from it
+                    is_lone = t + 1 < steps and rows_st[s, t + 1] >= 0
+                    if row < 0 and quiet == 0 and not is_lone:
+                        if owed:
+                            knsoc_rest(&self._neurons, &state_so[s, 0], outputs, owed)
+                            owed = 0
+                        quiet = knsoc_quiet(&self._neurons, &state_so[s, 0], outputs)
+                    if row < 0 and quiet > 0:
+                        owed += 1
+                        if quiet < KNSOC_FOREVER:
+                            quiet -= 1
                         counts_stk[s, t, 0] = 0
                         counts_stk[s, t, 1] = 0
                         continue
+                    if owed:
+                        if self._acts_alone:
+                            knsoc_rest(&self._neurons, &state_so[s, 0], outputs, owed)
+                        owed = 0
                     arriving = NULL
                     if row >= 0:
                         arriving = <const int32_t *>&potentials_ro[row, 0]
@@ -205,9 +266,8 @@ cdef class Neurons:
                     )
                     counts_stk[s, t, 0] = fired.events
                     counts_stk[s, t, 1] = fired.spikes
-                    pending = fired.pending
-                any_pending |= pending
-        return not any_pending
+                    quiet = 0 if self._acts_alone or fired.pending else KNSOC_FOREVER
+                owed_s[s], quiet_s[s] = owed, quiet
 
 
 def has_events(const value_t[:, ::1] values_ri):

@@ -35,11 +35,13 @@ cdef extern from "kernels.h" nogil:
         int32_t vector_bytes
         int32_t dense_block
         double conv_crossover, fully_crossover
+        void *separable
 
     ctypedef struct knsoc_row:
         const char *name
         int (*available)()
         const knsoc_vector_kernels *vector
+        const char *(*missing)()
 
     const knsoc_row *const *knsoc_rows
 
@@ -68,7 +70,7 @@ cdef extern from "packed.h" nogil:
         int32_t columns, cells, channels
         const int32_t *fan_out_columns
         const uint8_t *fan_out_bytes
-        int32_t framed, lead_columns, lead_cells, framed_columns, framed_cells, fill
+        int32_t framed, lead_columns, lead_cells, framed_columns, framed_cells, fill, largest
         int32_t size_columns, size_cells, stride_columns, stride_cells
         int32_t output_columns, output_cells
         int64_t column_step, cell_step
@@ -81,8 +83,13 @@ cdef extern from "packed.h" nogil:
         int32_t single_dots, dots_in_s16
         const int16_t *depthwise
         int32_t period, flat
+        int32_t sums_form
+        const int8_t *window_weights
+        const int16_t *base
+        const int32_t *start_n
         knsoc_fire fire
 
+    int64_t knsoc_strip_bytes(const knsoc_packed *p)
     int64_t knsoc_framed_bytes(const knsoc_packed *p)
 
 
@@ -189,6 +196,23 @@ def available_kernels():
             names.append(knsoc_rows[i].name.decode())
         i += 1
     return tuple(names)
+
+
+def missing_kernels():
+    """Why the other kernel rows of this build do not run here, by name."""
+    reasons = {}
+    cdef const char *reason
+    cdef Py_ssize_t i = 0
+    while knsoc_rows[i] != NULL:
+        if not knsoc_rows[i].available():
+            reason = NULL
+            if knsoc_rows[i].missing != NULL:
+                reason = knsoc_rows[i].missing()
+            reasons[knsoc_rows[i].name.decode()] = (
+                "this CPU lacks its instructions" if reason == NULL else reason.decode()
+            )
+        i += 1
+    return reasons
 
 
 cdef const knsoc_row *_find_row(kernel) except NULL:
@@ -566,7 +590,11 @@ cdef class Network:
         if op.pooling == KNSOC_POOL_SUM:
             summed = op.pool_x.size * op.pool_y.size
         packed = pack(
-            Layout(self._row.vector.vector_bytes, self._row.vector.dense_block),
+            Layout(
+                self._row.vector.vector_bytes,
+                self._row.vector.dense_block,
+                self._row.vector.separable != NULL,
+            ),
             (columns.length, columns.size, columns.stride, columns.lead, columns.output),
             (cells.length, cells.size, cells.stride, cells.lead, cells.output),
             np.ascontiguousarray(weights),
@@ -581,7 +609,7 @@ cdef class Network:
         p.columns, p.cells, p.channels = columns.length, cells.length, op.conv.channels
         p.fan_out_columns = <const int32_t *>_address(packed.fan_out_columns)
         p.fan_out_bytes = <const uint8_t *>_address(packed.fan_out_bytes)
-        p.framed, p.fill = packed.framed, fill
+        p.framed, p.fill, p.largest = packed.framed, fill, largest
         p.lead_columns, p.lead_cells = columns.lead, cells.lead
         p.framed_columns, p.framed_cells = packed.framed_columns, packed.framed_cells
         p.size_columns, p.size_cells = columns.size, cells.size
@@ -600,6 +628,12 @@ cdef class Network:
         p.single_dots, p.dots_in_s16 = packed.single_dots, packed.dots_in_s16
         p.depthwise = <const int16_t *>_address(packed.depthwise)
         p.period, p.flat = packed.period, packed.flat
+        if packed.strips is not None:
+            p.sums_form = packed.strips.form
+            p.period, p.flat = packed.strips.period, packed.strips.flat
+            p.window_weights = <const int8_t *>_address(packed.strips.weights)
+            p.base = <const int16_t *>_address(packed.strips.base)
+            p.start_n = <const int32_t *>_address(packed.strips.start_n)
         p.fire.levels = op.levels
         if packed.line is not None:
             p.fire.form = KNSOC_FIRE_LINE
@@ -774,7 +808,9 @@ cdef class Plan:
                 pooled = max(pooled, outputs * size)
             outputs = <int64_t>op.conv.x.output * op.conv.y.output
             potentials = max(potentials, outputs * op.conv.neurons * size)
-            if op.kind == KNSOC_SEPARABLE:
+            if op.packed.sums_form:
+                sums = max(sums, knsoc_strip_bytes(&op.packed))
+            elif op.kind == KNSOC_SEPARABLE:
                 sums = max(sums, outputs * op.conv.channels * size)
             if op.packed.kind != KNSOC_PACKED_NOT:
                 slack = KNSOC_SLACK

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc_ext.firing import Line, fit_line
+from kerasnsoc_ext.separable import WORDS, Strips, pack_strips, sums_form
 
 Window = tuple[int, int, int, int, int]
 """(length, size, stride, lead, output) along one axis."""
@@ -36,10 +37,11 @@ WIDENED_WEIGHTS = 2**17
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a kernel row wants: bytes of a vector, neurons of a dense block."""
+    """What a kernel row wants: bytes of a vector, neurons of a dense block, strips or not."""
 
     vector_bytes: int
     dense_block: int
+    strips: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Packed:
     depthwise: npt.NDArray[np.int16] | None
     period: int
     flat: bool
+    strips: Strips | None
     line: Line | None
     thresholds: npt.NDArray[np.int32] | None
 
@@ -75,7 +78,8 @@ class Packed:
         """Memory of all arrays."""
         line = self.line or ()
         arrays = (self.fan_out_columns, self.fan_out_bytes, self.dense, self.rows, self.depthwise)
-        return sum(a.nbytes for a in (*arrays, self.thresholds, *line) if a is not None)
+        held = (*arrays, self.strips, self.thresholds, *line)
+        return sum(a.nbytes for a in held if a is not None)
 
 
 def pack(
@@ -119,7 +123,7 @@ def pack(
     if inputs * -(-neurons // layout.dense_block) * layout.dense_block * bytes_each > allowed:
         return None
     kernel_wk_n = weights_xycn.reshape(weights_xycn.shape[0], -1, neurons)
-    rows = depthwise = None
+    rows = depthwise = strips = None
     period, flat = 0, False
     if depthwise_xyc is None:
         low_n, high_n = _extremes(kernel_wk_n.reshape(-1, neurons), largest)
@@ -134,9 +138,24 @@ def pack(
         if max(-low_c.min(), high_c.max()) > INT16_MAX or len(taps) > MAX_DEPTHWISE_TAPS:
             return None
         low_n, high_n = _reach(low_c, high_c, weights_xycn[0, 0])
-        dense, quads = _pairs(weights_xycn[0, 0], layout.dense_block)
+        form, base_c = sums_form(taps, low_c, high_c, largest)
+        if form == WORDS or not layout.strips:
+            dense, quads = _pairs(weights_xycn[0, 0], layout.dense_block)
+        else:
+            dense, quads = _quads(weights_xycn[0], layout.dense_block)
         largest_weight = 0
-        depthwise, period, flat = _depthwise(depthwise_xyc, cells[2], layout.vector_bytes // 2)
+        if layout.strips:
+            strips = pack_strips(
+                form,
+                base_c,
+                depthwise_xyc,
+                weights_xycn[0, 0],
+                cells[2],
+                layout.vector_bytes,
+                padded,
+            )
+        else:
+            depthwise, period, flat = _depthwise(depthwise_xyc, cells[2], layout.vector_bytes // 2)
         framed = True
     framed_columns, framed_cells = _framed(columns), _framed(cells)
     product = max(1, largest * largest_weight)
@@ -168,6 +187,7 @@ def pack(
         depthwise=depthwise,
         period=period,
         flat=flat,
+        strips=strips,
         line=line,
         thresholds=None
         if thresholds_mn is None or line is not None

@@ -111,12 +111,20 @@ def advise(
     if as_json:
         print_json(content)
     else:
-        _tell(found, content.get("fixed"), model)
+        _tell(found, content.get("fixed"), model, _next_command(source))
     if remaining:
         raise typer.Exit(1)
 
 
-def _tell(found: list[Any], fixed: dict[str, Any] | None, model: Path) -> None:
+def _next_command(source: Any) -> str:
+    """What comes after `advise` for a model without findings."""
+    from kerasnsoc.conversion.rules import QUANTIZED
+
+    is_quantized = any(isinstance(layer, QUANTIZED) for layer in getattr(source, "layers", ()))
+    return "convert" if is_quantized else "quantize"
+
+
+def _tell(found: list[Any], fixed: dict[str, Any] | None, model: Path, next_command: str) -> None:
     blocking = [f for f in found if f.blocks]
     mendable = [f for f in blocking if f.fix]
     for finding in found:
@@ -127,7 +135,9 @@ def _tell(found: list[Any], fixed: dict[str, Any] | None, model: Path) -> None:
         if finding.fix:
             typer.echo(f"    --fix: {printable(finding.fix)}")
     if not blocking:
-        typer.echo("nothing keeps this model from being converted: `kerasnsoc quantize` comes next")
+        typer.echo(
+            f"nothing keeps this model from being converted: `kerasnsoc {next_command}` comes next"
+        )
     else:
         verb = "keeps" if len(blocking) == 1 else "keep"
         typer.echo(
@@ -189,6 +199,10 @@ def convert(
     thresholds: Annotated[
         str, typer.Option(metavar="exact|linear", help="How activations are stored.")
     ] = "exact",
+    state_bits: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Bits of a chip's potentials, for networks over time."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Freeze a quantized Keras model to an artifact."""
@@ -208,6 +222,7 @@ def convert(
             sparse,
             thresholds=thresholds,  # type: ignore[arg-type]
             input_bits=input_bits,
+            state_bits=state_bits,
         )
     spec = network.to_spec()
     content = {

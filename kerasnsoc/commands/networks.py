@@ -153,6 +153,10 @@ def register(app: typer.Typer, tools: Tools) -> None:
         threads: Annotated[
             int | None, typer.Option(min=1, metavar="N", help="Default: automatic.")
         ] = None,
+        seconds: Annotated[
+            float,
+            typer.Option(min=0.1, metavar="S", help="About the most that a batch size takes."),
+        ] = 60.0,
         as_json: AsJson = False,
     ) -> None:
         """Measure frames per second on this machine."""
@@ -163,7 +167,14 @@ def register(app: typer.Typer, tools: Tools) -> None:
         else:
             model, samples = tools.open_batch(file, inputs)
         sizes = tuple(batch or (1, 32))
-        found = benchmark(model, samples, batch_sizes=sizes, rounds=rounds, threads=threads)
+        found = benchmark(
+            model,
+            samples,
+            batch_sizes=sizes,
+            rounds=rounds,
+            most_seconds=seconds,
+            threads=threads,
+        )
         if as_json:
             print_json(found.to_dict())
         else:

@@ -88,6 +88,7 @@ def convert(
     input_bits: int = 4,
     start: Start = "half",
     max_spikes: int | None = None,
+    state_bits: int | None = None,
 ) -> Model:
     """Freeze a quantized Keras model to integers, and optionally to a file.
 
@@ -120,6 +121,11 @@ def convert(
         Most spikes of a neuron in one step, where `SpikingActivation` and ``IAF(spike_fn="multi")``
         have no limit; what is left over stays in the potential. By default there is none, unless
         the worst case of a deep network would leave 32 bits: then it is 255, with a warning.
+    state_bits : int, optional
+        8 to 31: bits of a neuron's potential on the chip that is to run the network over time, 16
+        on Speck. Thresholds then fit them, weights and biases stay within 8 bits, and potentials
+        do not fall below what they hold. By default as many as 32-bit integers leave room for,
+        which rounds less.
 
     Returns
     -------
@@ -134,7 +140,7 @@ def convert(
     ValueError
         If the scaling, a bit width or a parameter cannot be converted.
     OverflowError
-        If a potential could leave 32 bits.
+        If a potential could leave 32 bits, or a threshold `state_bits`.
     SystemError
         If called inside a compiled function.
 
@@ -147,7 +153,7 @@ def convert(
         raise ValueError(f"thresholds is {thresholds!r}, but it must be 'exact' or 'linear'")
     if is_over_time(model):
         over_time = _time_integers_of(
-            model, input_scaling, input_is_sparse, input_bits, start, max_spikes
+            model, input_scaling, input_is_sparse, input_bits, start, max_spikes, state_bits
         )
         if over_time.parsed.dropped:
             _warn_about(over_time.parsed.dropped[0])
@@ -156,6 +162,7 @@ def convert(
         if file_path is not None:
             network.save(_target(file_path, model.name))
         return network
+    _refuse_state_bits(state_bits)
     integers = integers_of(
         model,
         input_scaling,
@@ -179,6 +186,7 @@ def freeze(
     input_bits: int = 4,
     start: Start = "half",
     max_spikes: int | None = None,
+    state_bits: int | None = None,
 ) -> keras.Model:
     """The Keras model that computes exactly what the converted artifact computes.
 
@@ -188,7 +196,7 @@ def freeze(
 
     Parameters
     ----------
-    model, input_scaling, input_is_sparse, input_bits, start, max_spikes
+    model, input_scaling, input_is_sparse, input_bits, start, max_spikes, state_bits
         As for `convert`.
 
     Returns
@@ -209,8 +217,11 @@ def freeze(
         from kerasnsoc.conversion.time_frozen import frozen_over_time  # which needs this module
 
         return frozen_over_time(
-            _time_integers_of(model, input_scaling, input_is_sparse, input_bits, start, max_spikes)
+            _time_integers_of(
+                model, input_scaling, input_is_sparse, input_bits, start, max_spikes, state_bits
+            )
         )
+    _refuse_state_bits(state_bits)
     integers = integers_of(model, input_scaling, input_is_sparse, input_bits=input_bits)
     return frozen_model(integers)
 
@@ -222,12 +233,13 @@ def rounding_of(
     *,
     input_bits: int = 4,
     max_spikes: int | None = None,
+    state_bits: int | None = None,
 ) -> RoundingReport:
     """What rounding to integers changes in a model over time, layer by layer.
 
     Parameters
     ----------
-    model, input_scaling, input_is_sparse, input_bits, max_spikes
+    model, input_scaling, input_is_sparse, input_bits, max_spikes, state_bits
         As for `convert`.
 
     Returns
@@ -236,10 +248,19 @@ def rounding_of(
         Empty for a model of one pass, whose conversion is exact.
     """
     if not is_over_time(model):
+        _refuse_state_bits(state_bits)
         return RoundingReport(())
     return _time_integers_of(
-        model, input_scaling, input_is_sparse, input_bits, "half", max_spikes
+        model, input_scaling, input_is_sparse, input_bits, "half", max_spikes, state_bits
     ).rounding
+
+
+def _refuse_state_bits(state_bits: int | None) -> None:
+    if state_bits is not None:
+        raise ValueError(
+            f"state_bits is {state_bits!r}, but only neurons over time carry potentials from step "
+            f"to step. Leave it out for a model without spiking layers."
+        )
 
 
 def _time_integers_of(
@@ -249,6 +270,7 @@ def _time_integers_of(
     input_bits: int,
     start: Start,
     max_spikes: int | None,
+    state_bits: int | None,
 ) -> TimeIntegers:
     if not isinstance(input_is_sparse, bool):
         raise TypeError(f"input_is_sparse is {input_is_sparse!r}, but must be True or False")
@@ -260,6 +282,8 @@ def _time_integers_of(
         isinstance(max_spikes, bool) or not isinstance(max_spikes, int) or max_spikes < 1
     ):
         raise ValueError(f"max_spikes is {max_spikes!r}, but it must be None or at least 1")
+    if state_bits is not None and (isinstance(state_bits, bool) or state_bits not in range(8, 32)):
+        raise ValueError(f"state_bits is {state_bits!r}, but it must be None or 8 to 31")
     _require_eager()
     parsed = parse_over_time(model)
     alpha, beta = _scaling(parsed, input_scaling, input_is_sparse)
@@ -273,6 +297,7 @@ def _time_integers_of(
             input_bits=int(input_bits),
             start=start,
             max_spikes=most,
+            state_bits=state_bits,
             metadata=_metadata(parsed),
         )
 

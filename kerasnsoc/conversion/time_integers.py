@@ -38,7 +38,7 @@ from kerasnsoc.artifact import (
 )
 from kerasnsoc.artifact.neurons import MAX_SHIFT, POTENTIAL_LIMIT
 from kerasnsoc.conversion.integer import IntegerBlock, integer_block, layer_spec
-from kerasnsoc.conversion.thresholds import Affine, output_mapping
+from kerasnsoc.conversion.thresholds import output_mapping
 from kerasnsoc.conversion.time_blocks import (
     GLOBAL,
     Step,
@@ -57,6 +57,9 @@ MOST_SPIKES = 2**20
 
 CAP = 255
 """Spikes per step that neurons are held to where nothing else bounds them: a byte."""
+
+LARGEST_WEIGHT = 127
+"""What the shifted weights and biases may reach where `state_bits` asks for a chip's widths."""
 
 ERROR_TO_WARN = Fraction(1, 100)
 """Relative rounding error of a threshold above which `convert` warns."""
@@ -131,6 +134,7 @@ def time_integers(
     input_bits: int,
     start: Start,
     max_spikes: int | None,
+    state_bits: int | None,
     metadata: dict[str, Any],
 ) -> TimeIntegers:
     """Move every step of a parsed model to integers.
@@ -140,10 +144,10 @@ def time_integers(
     ValueError
         If a layer cannot be converted.
     OverflowError
-        If a potential could leave 32 bits, or a layer takes fewer spikes of a neuron in one step
-        than could arrive.
+        If a potential could leave 32 bits, a threshold does not fit `state_bits`, or a layer takes
+        fewer spikes of a neuron in one step than could arrive.
     """
-    work = _Work(parsed, start, max_spikes)
+    work = _Work(parsed, start, max_spikes, state_bits)
     first = parsed.steps[0]
     image = (
         not input_is_sparse
@@ -186,6 +190,7 @@ def time_integers(
         arriving = work.bound(step, spec, arriving)
     metadata = {
         **metadata,
+        "over_time": {"start": start, "max_spikes": max_spikes, "state_bits": state_bits},
         "rounding": {
             row.name: {
                 "shift": row.shift,
@@ -221,10 +226,16 @@ def warn_about_rounding(report: RoundingReport) -> None:
 
 
 class _Work:
-    def __init__(self, parsed: TimeModel, start: Start, max_spikes: int | None) -> None:
+    def __init__(
+        self, parsed: TimeModel, start: Start, max_spikes: int | None, state_bits: int | None
+    ) -> None:
         self.parsed = parsed
         self.max_spikes = max_spikes
         self.start = start
+        self.state_bits = state_bits
+        # signed numbers reach one further down than up
+        self.lowest = -POTENTIAL_LIMIT if state_bits is None else -(2 ** (state_bits - 1))
+        self.highest = POTENTIAL_LIMIT if state_bits is None else -self.lowest - 1
         self.dt = Fraction(parsed.dt)
         self.specs: list[LayerSpec] = []
         self.blocks: dict[str, IntegerBlock] = {}
@@ -291,17 +302,17 @@ class _Work:
                 f"layer {step.name!r}: {error}, but up to {max(map(abs, arriving))} spikes of one "
                 f"neuron could arrive in one step. Use max_spikes=255, or a QuantizedConv2D here."
             ) from None
-        neuron, variables = self.neurons(step, integers.affine, potentials)
+        neuron, variables = self.neurons(step, integers, potentials)
         weights = {k: v for k, v in spec.variables.items() if k.startswith("weights")}
         return replace(
             spec, parameters=parameters, variables={**weights, **variables}, neuron=neuron
         )
 
     def neurons(
-        self, step: Step, affine: Affine, potentials: LayerBounds
+        self, step: Step, integers: IntegerBlock, potentials: LayerBounds
     ) -> tuple[NeuronSpec, dict[str, npt.NDArray[Any]]]:
         """The neuron model of a step, and its variables."""
-        layer = step.neuron
+        layer, affine = step.neuron, integers.affine
         is_rate = not isinstance(layer, IAF)
         gains = [affine.positions * affine.alpha * s for s in affine.scales]
         exact_biases = [
@@ -315,17 +326,7 @@ class _Work:
             max(abs(int(low) + b), abs(int(high) + b))
             for low, high, b in zip(potentials.low, potentials.high, biases, strict=True)
         )
-        shift = MAX_SHIFT
-        while shift >= 0 and (
-            most << shift >= POTENTIAL_LIMIT or 2**shift * max(gains) * fires_at > POTENTIAL_LIMIT
-        ):
-            shift -= 1
-        if shift < 0:
-            raise OverflowError(
-                f"layer {step.name!r}: a potential of {most} in one step, or a threshold of "
-                f"{float(max(gains) * fires_at):.3g}, leaves the {POTENTIAL_LIMIT} that 32 bits "
-                f"leave room for. Use a larger dt, fewer inputs, or fewer bits."
-            )
+        shift = self.shift(step, most, max(gains) * fires_at, _widest(integers, biases))
         exact = [2**shift * gain * fires_at for gain in gains]
         thresholds = [max(1, round(t)) for t in exact]
         self.rounding.append(
@@ -354,10 +355,10 @@ class _Work:
             neuron = NeuronSpec(
                 rule=rule, max_spikes=most_spikes, reset=layer.reset, shift=shift, unit="count"
             )
-            lowest = [-POTENTIAL_LIMIT] * len(gains)
+            lowest = [self.lowest] * len(gains)
             if layer.min_v is not None:
                 floor = Fraction(layer.min_v) * 2**shift
-                lowest = [max(-POTENTIAL_LIMIT, round(floor * gain)) for gain in gains]
+                lowest = [max(self.lowest, round(floor * gain)) for gain in gains]
         if neuron.rule == "multi" and self.max_spikes is not None:
             neuron = replace(neuron, rule="max", max_spikes=self.max_spikes)
         threshold_n = np.array(thresholds, np.int64)
@@ -367,6 +368,41 @@ class _Work:
             "lowest_potential": np.array(lowest, np.int32),
             "initial_potential": self.initial(step, threshold_n),
         }
+
+    def shift(self, step: Step, most: int, threshold: Fraction, widest: int) -> int:
+        """Binary digits behind the point: as many as the potentials leave room for.
+
+        Parameters
+        ----------
+        step : Step
+        most : int
+            What one step may add to a potential.
+        threshold : Fraction
+            The largest one.
+        widest : int
+            Largest weight or bias.
+        """
+        shift = MAX_SHIFT
+        if self.state_bits is not None:
+            while shift and widest << shift > LARGEST_WEIGHT:
+                shift -= 1
+        while shift >= 0 and (
+            most << shift >= POTENTIAL_LIMIT or 2**shift * threshold > self.highest
+        ):
+            shift -= 1
+        if shift >= 0:
+            return shift
+        if self.state_bits is not None and threshold > self.highest:
+            raise OverflowError(
+                f"layer {step.name!r}: a threshold of {float(threshold):.6g} leaves the "
+                f"{self.highest} of state_bits={self.state_bits}. Use more bits, a smaller "
+                f"threshold in Keras, weights of fewer bits, or a smaller input scale."
+            )
+        raise OverflowError(
+            f"layer {step.name!r}: a potential of {most} in one step, or a threshold of "
+            f"{float(threshold):.3g}, leaves the {POTENTIAL_LIMIT} that 32 bits "
+            f"leave room for. Use a larger dt, fewer inputs, or fewer bits."
+        )
 
     def initial(self, step: Step, threshold_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         height, width, neurons = step.output_shape
@@ -429,6 +465,14 @@ class _Work:
         )
         variables |= {"output_scale": output_scale, "output_shift": output_shift}
         return LayerSpec(step.name, FilterParameters(order=order), inbounds, variables)
+
+
+def _widest(integers: IntegerBlock, biases: list[int]) -> int:
+    """Largest weight or bias, depthwise and pointwise weights as one."""
+    weight = int(np.abs(integers.weights.astype(np.int64)).max())
+    if integers.weights_pw is not None:
+        weight *= int(np.abs(integers.weights_pw.astype(np.int64)).max())
+    return max(weight, *map(abs, biases))
 
 
 def is_image(spec: NetworkSpec) -> bool:

@@ -23,7 +23,10 @@ def compare_over_time(
     if not any(isinstance(layer, FrozenNeurons) for layer in model.layers):
         is_image = spec.input.kind == "image"
         scaling = spec.input_scale, spec.input_shift
-        model = freeze(model, scaling, not is_image, input_bits=spec.input.bits)
+        # absent from artifacts of older versions
+        chosen = spec.metadata.get("over_time", {})
+        options = {k: chosen[k] for k in ("start", "max_spikes", "state_bits") if k in chosen}
+        model = freeze(model, scaling, not is_image, input_bits=spec.input.bits, **options)
     names = [layer.name for layer in spec.layers if layer.neuron is not None]
     layers = {layer.name: layer for layer in model.layers if isinstance(layer, FrozenNeurons)}
     missing = [name for name in names if name not in layers]

@@ -61,6 +61,7 @@ class SpokenWords:
                 for word in self.words
             ],
             "layers": self.layers,
+            "energy": {device: report.to_dict() for device, report in self.energy.items()},
         }
 
 

@@ -40,6 +40,32 @@ class DemoResult:
     parity: ParityReport
     runtime: Model
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain dicts, lists, numbers and strings."""
+        from kerasnsoc.energy import compare_devices
+
+        return {
+            "artifact": str(self.artifact),
+            "accuracy": {
+                "float": self.float_accuracy,
+                "quantized": self.quantized_accuracy,
+                "integer": self.integer_accuracy,
+            },
+            "compared": self.parity.compared,
+            "differing": self.parity.differing,
+            "layers": [
+                {
+                    "name": name,
+                    "events_in": s.events_in / s.nb_samples,
+                    "events_out": s.nb_activations / s.nb_samples,
+                    "synaptic_ops": s.synaptic_ops / s.nb_samples,
+                    "dense_ops": s.connections,
+                }
+                for name, s in self.runtime.get_statistics().items()
+            ],
+            "energy": compare_devices(self.runtime, DEVICES).to_dict()["devices"],
+        }
+
 
 def run_demo(
     output: str | Path = "kerasnsoc-demo",

@@ -280,6 +280,7 @@ FURTHER_OPERATIONS: Mapping[str, str] = {
     "e_io": "events through pads",
     "e_dvs": "sensor events",
     "e_sync": "barriers",
+    "e_config": "configuration bytes",
 }
 """Figure of a chip -> the kind of operation that it prices, beyond those of any device."""
 

@@ -118,9 +118,13 @@ def counts_of_emulation(
         "packets": noc["packets"],
         "hops in x": noc["hops_x"] + noc["hops_star"],
         "hops in y": noc["hops_y"],
-        "events through pads": result.input_events + int((result.t_out_ps >= 0).sum()),
+        "events through pads": result.input_events
+        + int((result.t_out_ps >= 0).sum())
+        + sum(entry["events_in"] for entry in result.passes[1:])
+        + sum(entry["events_stored"] for entry in result.passes),
         "sensor events": result.sensor_events,
         "barriers": result.barriers,
+        "configuration bytes": sum(entry["configuration_bytes"] for entry in result.passes),
     }
     return (*counts, LayerCounts(CHIP, samples, 0, 0, 0, 0, more=chip))
 

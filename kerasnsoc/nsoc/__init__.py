@@ -48,15 +48,15 @@ _PUBLIC = {
         ),
         "kerasnsoc.nsoc.network_source": ("build_core_graph",),
         "kerasnsoc.nsoc.emulator": (
-            "BandwidthWarning",
             "EmulationLimitError",
             "NSoCEmulator",
             "emulate",
         ),
         "kerasnsoc.nsoc.emulator_input": ("packets_from_frames",),
+        "kerasnsoc.nsoc.emulator_warnings": ("BandwidthWarning", "SaturationWarning"),
         "kerasnsoc.nsoc.emulator_result": ("SPIKE_DTYPE", "EmulationResult"),
         "kerasnsoc.nsoc.readout": ("extend_readout_layer",),
-        "kerasnsoc.nsoc.transform": ("TransformOptions",),
+        "kerasnsoc.nsoc.transform_options": ("TransformOptions",),
         "kerasnsoc.nsoc.nir_io": ("from_nir", "to_nir", "to_nir_data", "write_nir"),
         "kerasnsoc.nsoc.plots": ("plot_core_map", "plot_latency", "plot_load", "plot_raster"),
         "kerasnsoc.nsoc.errors": (

@@ -42,7 +42,7 @@ from kerasnsoc.nsoc.core_graph import (
     SpikeFunction,
     neuron_map,
 )
-from kerasnsoc.nsoc.discretize import BIAS_BITS, STATE_MAX, STATE_MIN
+from kerasnsoc.nsoc.discretize import BIAS_BITS, STATE_MAX, STATE_MIN, check_range
 from kerasnsoc.nsoc.errors import (
     AsymmetricPaddingError,
     DiscretizationError,
@@ -178,8 +178,8 @@ def _core_layer(
             f"{layer.name}: its thresholds are {_some(shown)} with a shift of {neuron.shift}; a "
             f"core has one threshold of at most {STATE_MAX} and no shift, and the smallest one "
             f"that means exactly the same is {common}. Quantize the weights per layer (not per "
-            "axis) with a scale that is a power of two and use a threshold that is a multiple of "
-            "it, or put the Keras model itself on the chip, which rounds."
+            "axis) and convert with state_bits=16; or put the Keras model itself on the chip, "
+            "which rounds."
         )
     factor = common // threshold
     weights = (rows * factor[:, None]).reshape(kernel.weights_fcyx.shape)
@@ -328,16 +328,12 @@ def _lowest(name: str, lowest: npt.NDArray[np.object_], factor: npt.NDArray[np.o
 
 
 def _check_range(name: str, what: str, values: npt.NDArray[np.object_], bits: int) -> None:
-    lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    outside = np.argwhere((values < lowest) | (values > highest))
-    if len(outside):
-        where = tuple(int(i) for i in outside[0])
-        raise DiscretizationError(
-            f"{name}: {what} at {where} must be {values[where]} to mean exactly the same with the "
-            f"one threshold of a core, but {bits} bits hold {lowest} to {highest}. Quantize with "
-            "fewer bits, per layer, with a scale that is a power of two; or put the Keras model "
-            "itself on the chip, which rounds."
-        )
+    claim = "must be {} to mean exactly the same with the one threshold of a core"
+    remedy = (
+        ". Quantize with fewer bits, per layer, with a scale that is a power of two; or put the "
+        "Keras model itself on the chip, which rounds."
+    )
+    check_range(name, what, values, bits, claim, remedy)
 
 
 def _some(values: list[int]) -> str:

@@ -12,10 +12,10 @@ import json
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from kerasnsoc._quantities import Quantity
-from kerasnsoc.nsoc.devices import CoreLimits, DeviceSpec, EnergySpec, TimingSpec
+from kerasnsoc.nsoc.devices import CoreLimits, DeviceSpec, EnergySpec, QueuePolicy, TimingSpec
 from kerasnsoc.nsoc.errors import DeviceFileError
 from kerasnsoc.nsoc.records import RecordError, decode, encode
 
@@ -24,10 +24,14 @@ VERSION = 1
 MAX_BYTES = 16 << 20
 
 
+def device_content(device: DeviceSpec) -> dict[str, Any]:
+    """What a device file holds, as plain values."""
+    return {"schema": SCHEMA, "version": VERSION, **encode(device)}
+
+
 def device_to_json(device: DeviceSpec, indent: int | None = 1) -> str:
     """The text of a device file."""
-    content = {"schema": SCHEMA, "version": VERSION, **encode(device)}
-    return json.dumps(content, indent=indent, allow_nan=False, sort_keys=True)
+    return json.dumps(device_content(device), indent=indent, allow_nan=False, sort_keys=True)
 
 
 def load_device(path: str | os.PathLike[str]) -> DeviceSpec:
@@ -103,6 +107,8 @@ def check_device(device: DeviceSpec) -> DeviceSpec:
         _refuse(device, "cores[].id", ids[:8], "0, 1, 2, … in the order of the path on a mesh")
     if device.layer_delay not in (0, 1):
         _refuse(device, "layer_delay", device.layer_delay, "0 or 1")
+    if device.queue_policy not in get_args(QueuePolicy):
+        _refuse(device, "queue_policy", device.queue_policy, str(get_args(QueuePolicy)))
     if device.graded and device.mode != "packet":
         _refuse(device, "graded", True, "false with mode 'event'")
     for limits in (device.limits, *(core.limits for core in device.cores)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kerasnsoc._quantities import Grade, Quantity
 from kerasnsoc.nsoc.devices import (
@@ -270,6 +271,11 @@ ASSUMED_AKD1000_T_UPD = _ns(_CLOCK_NS, "A", "assumed: 1 clock")
 ASSUMED_AKD1000_T_SYNC = _ns(0, "A", "assumed: no barrier, packets overlap")
 ASSUMED_AKD1000_MAX_CLOCK = Quantity.exact(300e6, "Hz", "A", "assumed: highest clock of 28 nm part")
 
+ASSUMED_CONFIGURATION_TIME = _ns(10, "A", "assumed: 100 MB/s through the host interface")
+"""Per byte; no figure is public for writing a network into a mesh."""
+
+_CONFIGURATION_ENERGY = Quantity.unknown("J", "P", "no figure is public for writing a network")
+
 AKD1000_TIMING = TimingSpec(
     t_io_in=ASSUMED_AKD1000_T_IO,
     t_io_out=ASSUMED_AKD1000_T_IO,
@@ -287,6 +293,7 @@ AKD1000_TIMING = TimingSpec(
     t_upd=ASSUMED_AKD1000_T_UPD,
     t_upd_active=ASSUMED_AKD1000_T_UPD,
     t_sync=ASSUMED_AKD1000_T_SYNC,
+    t_config=ASSUMED_CONFIGURATION_TIME,
 )
 
 _AKD_E = (
@@ -302,6 +309,7 @@ AKD1000_ENERGY = EnergySpec(
     e_spike=_pj(0, "D", f"contained: {_AKD_E}"),
     e_hop_x=_pj(0, "D", f"contained: {_AKD_E}"),
     e_hop_y=_pj(0, "D", f"contained: {_AKD_E}"),
+    e_config=_CONFIGURATION_ENERGY,
     separate_static_w={
         "board floor": Quantity(
             0.91223, 0.912, 0.914, "W", "P", f"AKD-FLOOR ({_AKIDA_BOARD}): of the board"
@@ -392,6 +400,7 @@ LOIHI_TIMING = TimingSpec(
     t_sync=Quantity(
         465e-9, 113e-9, 465e-9, "s", "S", f"{_DAVIES}: 113 ns for one tile, 465 ns for 32"
     ),
+    t_config=ASSUMED_CONFIGURATION_TIME,
 )
 
 _LOIHI_STATIC = Quantity.exact(
@@ -406,6 +415,7 @@ LOIHI_ENERGY = EnergySpec(
     e_spike=_pj(1.7, "S", f"{_DAVIES}: within the tile"),
     e_hop_x=_pj(3.0, "S", _DAVIES),
     e_hop_y=_pj(4.0, "S", _DAVIES),
+    e_config=_CONFIGURATION_ENERGY,
     separate_static_w={"chip": _LOIHI_STATIC},
     note="Simulated at 0.75 V. Static power was measured at another voltage and is not added.",
 )
@@ -419,6 +429,7 @@ LOIHI_ENERGY_CALIBRATED = EnergySpec(
     e_route=_pj(111.0, "P", f"{_SANA_FE}: per message"),
     e_hop_x=_pj(3.0, "P", _SANA_FE),
     e_hop_y=_pj(4.2, "P", _SANA_FE),
+    e_config=_CONFIGURATION_ENERGY,
     note="Fitted to silicon by an architecture-level model; static power is not modelled.",
 )
 
@@ -459,12 +470,15 @@ ASSUMED_LOIHI2_E_SPIKE = _pj(1.7, "A", _AS_LOIHI)
 ASSUMED_LOIHI2_E_HOP_X = _pj(3.0, "A", _AS_LOIHI)
 ASSUMED_LOIHI2_E_HOP_Y = _pj(4.0, "A", _AS_LOIHI)
 
-_LOIHI2_DEVICE = DeviceSpec(
+
+def _energy_only(**fields: Any) -> DeviceSpec:
+    """A device whose figures are known but not its cores: nothing can be placed there."""
+    return DeviceSpec(cores=(), limits=None, mode="packet", **fields)
+
+
+_LOIHI2_DEVICE = _energy_only(
     name="loihi2",
     family="loihi",
-    cores=(),
-    limits=None,
-    mode="packet",
     energy=EnergySpec(
         e_syn=ASSUMED_LOIHI2_E_SYN,
         e_event=ASSUMED_LOIHI2_E_EVENT,
@@ -487,12 +501,9 @@ _LOIHI2_DEVICE = DeviceSpec(
     note="Its brief says synapses 5, neurons 2 and spikes 10 times as fast as on Loihi.",
 )
 
-_TRUENORTH = DeviceSpec(
+_TRUENORTH = _energy_only(
     name="truenorth",
     family="truenorth",
-    cores=(),
-    limits=None,
-    mode="packet",
     energy=EnergySpec(
         e_syn=_pj(
             26,
@@ -517,12 +528,9 @@ _TRUENORTH = DeviceSpec(
     },
 )
 
-_SPINNAKER = DeviceSpec(
+_SPINNAKER = _energy_only(
     name="spinnaker",
     family="spinnaker",
-    cores=(),
-    limits=None,
-    mode="packet",
     energy=EnergySpec(
         e_syn=_pj(13_300, "P", f"{_HOEPPNER}; lower bound 45 pJ: {_SURVEY}", 45, 13_300),
         e_upd=_pj(26_000, "P", _HOEPPNER),
@@ -533,12 +541,9 @@ _SPINNAKER = DeviceSpec(
     facts={"cores_per_chip": Quantity.exact(18, "1", "P", f"{_HOEPPNER}: ARM968")},
 )
 
-_SPINNAKER2 = DeviceSpec(
+_SPINNAKER2 = _energy_only(
     name="spinnaker2",
     family="spinnaker",
-    cores=(),
-    limits=None,
-    mode="packet",
     energy=EnergySpec(
         e_syn=_pj(450, "P", f"{_HOEPPNER}; lower bound 10 pJ: {_SURVEY}", 10, 450),
         e_upd=_pj(2_190, "P", _HOEPPNER),

@@ -16,6 +16,10 @@ from kerasnsoc.nsoc.errors import UnknownDeviceError
 Mode: TypeAlias = Literal["event", "packet"]
 """``event``: a neuron may fire at each event. ``packet``: it fires at the end of each packet."""
 
+QueuePolicy: TypeAlias = Literal["block", "stall", "drop"]
+"""What happens at a full queue. ``block``: it grows, and the time is counted. ``stall``: the sender
+waits. ``drop``: the event is lost."""
+
 
 @dataclass(frozen=True, slots=True)
 class CoreLimits:
@@ -157,6 +161,8 @@ class TimingSpec:
         Barrier per packet.
     t_dvs : Quantity, optional
         Preprocessing of a sensor event.
+    t_config : Quantity, optional
+        Per byte of a configuration that is written between two passes.
     """
 
     t_io_in: Quantity
@@ -173,6 +179,7 @@ class TimingSpec:
     t_upd_active: Quantity | None = None
     t_sync: Quantity | None = None
     t_dvs: Quantity | None = None
+    t_config: Quantity | None = None
 
     def picoseconds(self) -> dict[str, int]:
         """Every time as a whole number of picoseconds, ties to even; 0 where there is no step."""
@@ -213,6 +220,8 @@ class EnergySpec:
         Per sensor event.
     e_sync : Quantity, optional
         Per barrier.
+    e_config : Quantity, optional
+        Per byte of a configuration that is written between two passes.
     static_w : mapping of str to Quantity
         Supply rail -> W at rest, charged over the duration.
     dvs_static_w : mapping of str to Quantity
@@ -239,6 +248,7 @@ class EnergySpec:
     e_io: Quantity | None = None
     e_dvs: Quantity | None = None
     e_sync: Quantity | None = None
+    e_config: Quantity | None = None
     static_w: Mapping[str, Quantity] = field(default_factory=dict)
     dvs_static_w: Mapping[str, Quantity] = field(default_factory=dict)
     separate_static_w: Mapping[str, Quantity] = field(default_factory=dict)
@@ -275,6 +285,8 @@ class DeviceSpec:
     decimator : tuple of int
         N of "one of N spikes passes"; empty without such a block.
     congestion_balancer, kill_bits : bool
+    queue_policy : {"block", "stall", "drop"}
+        What happens at a full queue, unless the emulator is told otherwise.
     errata : tuple of str
         ``"readout_x4"``: see `ReadoutSpec.feature_stride`.
     facts : mapping of str to Quantity
@@ -303,6 +315,7 @@ class DeviceSpec:
     decimator: tuple[int, ...] = ()
     congestion_balancer: bool = False
     kill_bits: bool = False
+    queue_policy: QueuePolicy = "block"
     errata: tuple[str, ...] = ()
     facts: Mapping[str, Quantity] = field(default_factory=dict)
     timings: Mapping[str, TimingSpec] = field(default_factory=dict)

@@ -166,7 +166,7 @@ def discretize_core(
         ("initial potentials", state, STATE_BITS),
     ):
         if values is not None:
-            _check_range(layer.name, what, values, bits)
+            check_range(layer.name, what, values, bits)
     if not 0 < threshold <= STATE_MAX:
         raise DiscretizationError(
             f"{layer.name}: the threshold {layer.threshold!r} becomes {threshold} with the scale "
@@ -246,14 +246,22 @@ def _common_scale(layer: CoreLayer, low: float | None, weight_bits: int) -> tupl
     return scales[decided_by], decided_by
 
 
-def _check_range(name: str, what: str, values: npt.NDArray[Any], bits: int) -> None:
+def check_range(
+    name: str,
+    what: str,
+    values: npt.NDArray[Any],
+    bits: int,
+    claim: str = "become {}",
+    remedy: str = "",
+) -> None:
+    """Refuse integers that need more bits, naming the first; `claim` says what became of it."""
     lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     outside = np.argwhere((values < lowest) | (values > highest))
     if len(outside):
         where = tuple(int(i) for i in outside[0])
         raise DiscretizationError(
-            f"{name}: {what} at {where} become {int(values[where])}, but {bits} bits hold {lowest} "
-            f"to {highest}"
+            f"{name}: {what} at {where} {claim.format(int(values[where]))}, but {bits} bits hold "
+            f"{lowest} to {highest}{remedy}"
         )
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc.nsoc.config import CoreConfig, NSoCConfig
-from kerasnsoc.nsoc.devices import DeviceSpec, get_device
+from kerasnsoc.nsoc.devices import DeviceSpec, QueuePolicy, get_device
+from kerasnsoc.nsoc.emulator_collect import Finished, collect, potentials_of
 from kerasnsoc.nsoc.emulator_input import (
     EVENT,
-    NOWHERE,
     PACKED_DTYPE,
     TOKEN,
     Items,
@@ -22,24 +22,23 @@ from kerasnsoc.nsoc.emulator_input import (
     packed,
     packet_items,
 )
+from kerasnsoc.nsoc.emulator_passes import (
+    Packets,
+    items_of,
+    merged_tables,
+    parts_of,
+    stored_packets,
+)
 from kerasnsoc.nsoc.emulator_program import (
     ASSUMED_QUEUE_CAPACITY,
+    Part,
     Policies,
+    Program,
     build_program,
     times_of,
 )
-from kerasnsoc.nsoc.emulator_readout import classes_over_time
-from kerasnsoc.nsoc.emulator_result import (
-    DROP_DTYPE,
-    LINK_DTYPE,
-    MERGE_DTYPE,
-    SERVICE_DTYPE,
-    SPIKE_DTYPE,
-    EmulationResult,
-    dense_outputs,
-    latency_of,
-)
-from kerasnsoc.nsoc.errors import ConfigValidationError, NSoCError
+from kerasnsoc.nsoc.emulator_result import MERGE_DTYPE, EmulationResult
+from kerasnsoc.nsoc.errors import NSoCError
 from kerasnsoc_ext import _emulator
 
 Array = npt.NDArray[Any]
@@ -48,17 +47,21 @@ RECORDS = ("spikes", "latency", "load", "links")
 MEMORY_LIMIT = 2 << 30
 """Bytes for queues and records of one run, unless the caller says otherwise."""
 
-OVERLOAD = 0.9
 SIGMA_LIMIT = 2.0
 _DRAWS = 4096
 
 
-class BandwidthWarning(UserWarning):
-    """Events were dropped, or a core was busy nearly all the time."""
-
-
 class EmulationLimitError(NSoCError, MemoryError):
     """Queues and records of a run would take more memory than allowed."""
+
+
+@dataclass(slots=True)
+class _Pass:
+    """The chip during one pass, and its part of the network."""
+
+    part: Part
+    program: Program
+    chip: _emulator.Chip
 
 
 class NSoCEmulator:
@@ -73,9 +76,11 @@ class NSoCEmulator:
     merge_policy : {"causal", "arrival"}
         How cores with several sources order events (event mode). ``"causal"`` gives the order of
         the functional engine, whatever the times; ``"arrival"`` takes events as they come.
-    queue_policy : {"block", "drop"}
-        ``"drop"`` discards what arrives at a busy core with a full queue. A core whose congestion
-        balancer is enabled does so in any case, with its own capacity.
+    queue_policy : {"block", "stall", "drop"}, optional
+        ``"block"`` lets queues grow and counts for how long they were too long. ``"stall"`` makes a
+        sender wait until the queue has a place: a core keeps its spikes, the input port its events.
+        ``"drop"`` discards what arrives at a busy core with a full queue; a core whose congestion
+        balancer is enabled does so in any case, with its own capacity. Default: as the device says.
     queue_capacity : int, optional
         Events that may wait; 0 leaves no waiting room. Default 16 (an assumption).
     jitter : mapping of str to float, optional
@@ -114,7 +119,7 @@ class NSoCEmulator:
     ConfigValidationError
         If the configuration is wired in a way that cannot run.
     NSoCError
-        If the device has no times, or the network takes several passes over the chip.
+        If the device has no times, or a network in several passes is in event mode.
     ValueError
         If an argument is out of range; the message names it.
 
@@ -126,7 +131,11 @@ class NSoCEmulator:
 
     As long as nothing is dropped, ``"timing"`` and ``"functional"`` give the same spikes, whatever
     the times: always in packet mode, and in event mode with the policy ``"causal"``. For a network
-    of graded layers both equal ``kerasnsoc.runtime.Model.forward`` bit for bit.
+    of graded layers both equal ``kerasnsoc.runtime.Model.forward`` bit for bit. That holds for
+    ``"block"`` and ``"stall"``: cores wait only for cores behind them, so that a stall ends.
+
+    A network that takes several passes runs pass after pass: all packets of a run in the first,
+    then, after the time that the configuration takes (``t_config`` per byte), in the second.
     """
 
     def __init__(
@@ -135,7 +144,7 @@ class NSoCEmulator:
         *,
         engine: Literal["timing", "functional"] = "timing",
         merge_policy: Literal["causal", "arrival"] = "causal",
-        queue_policy: Literal["block", "drop"] = "block",
+        queue_policy: QueuePolicy | None = None,
         queue_capacity: int | None = None,
         jitter: Mapping[str, float] | None = None,
         seed: int = 0,
@@ -152,11 +161,13 @@ class NSoCEmulator:
         memory_limit: int = MEMORY_LIMIT,
         device: DeviceSpec | str | None = None,
     ) -> None:
-        self.config = _configuration(config)
+        config = _configuration(config)
+        self.config = config
         self.device = get_device(self.config.device.name if device is None else device)
         _one_of("engine", engine, ("timing", "functional"))
         _one_of("merge_policy", merge_policy, ("causal", "arrival"))
-        _one_of("queue_policy", queue_policy, ("block", "drop"))
+        queue_policy = self.device.queue_policy if queue_policy is None else queue_policy
+        _one_of("queue_policy", queue_policy, ("block", "stall", "drop"))
         _one_of("emission", emission, ("streaming", "end"))
         _one_of("sync", sync, (None, "barrier"))
         unknown = sorted(set(record) - set(RECORDS))
@@ -189,15 +200,16 @@ class NSoCEmulator:
             merge_policy, queue_policy, capacity, emission, sync, touched_only, refractory_packets,
             decay,
         )  # fmt: skip
-        self._program = build_program(self.config, self.device, policies, times)
-        self._widen(parallel_cores)
-        records = [core.record for core in self._program.cores]
-        self._chip = _emulator.Chip(records, self._program.entries, self._program.options)
+        self._times = times
+        self._passes = [self._on_chip(part, policies, parallel_cores) for part in parts_of(config)]
+        self._cores = [core for entry in self._passes for core in entry.program.cores]
+        leaving = self._passes[0].part.exits
+        self._exits = [i for i, c in enumerate(self._cores) if c.config.core in leaving]
         self._arrays = [
             array
-            for entry in records
-            for array in (entry.get("state"), entry.get("sums"), entry.get("last_fired"))
-            if array is not None
+            for core in self._cores
+            for name in ("state", "sums", "last_fired")
+            if (array := core.record.get(name)) is not None
         ]
         self._initial = self._snapshot()
         self._rng = np.random.Generator(np.random.PCG64(self.seed))
@@ -211,7 +223,7 @@ class NSoCEmulator:
     @property
     def times_ps(self) -> dict[str, int]:
         """Every time in use, in whole picoseconds."""
-        return dict(self._program.times_ps)
+        return dict(self._times)
 
     def reset(self) -> None:
         """Configured potentials, empty decimators, no packets seen, the seed's random numbers."""
@@ -288,12 +300,15 @@ class NSoCEmulator:
         Warns
         -----
         BandwidthWarning
-            If an event was dropped, or, in event mode, a core was busy for 90 % of the makespan.
+            If an event was dropped, the input had to wait, or, in event mode, a core was busy for
+            90 % of the makespan.
+        SaturationWarning
+            If a potential left its 16 bits and was cut off.
         """
         items = self._items(events, t_end, packet_ends)
         before = self._snapshot()
         try:
-            tables = self._run(items)
+            tables, passes = self._run(items)
         except _emulator.OverBudgetError as error:
             self._restore(before)
             raise EmulationLimitError(
@@ -303,7 +318,20 @@ class NSoCEmulator:
         except BaseException:
             self._restore(before)
             raise
-        return self._result(items, tables, t_end)
+        finished = Finished(
+            self.config,
+            self.device,
+            self._cores,
+            self._exits,
+            self._times,
+            self.engine,
+            self.seed,
+            self._config_sha256,
+            self._record,
+            self._barriers,
+            passes,
+        )
+        return collect(finished, items, tables, t_end)
 
     # --- before a run -----------------------------------------------------------------------------
 
@@ -326,7 +354,16 @@ class NSoCEmulator:
             if value:
                 raise ValueError(f"{name} is {value!r}, but event mode has no packets")
 
-    def _widen(self, parallel_cores: Collection[int] | None) -> None:
+    def _on_chip(
+        self, part: Part, policies: Policies, parallel_cores: Collection[int] | None
+    ) -> _Pass:
+        program = build_program(part, self.device, policies, self._times)
+        self._widen(program, parallel_cores)
+        records = [core.record for core in program.cores]
+        chip = _emulator.Chip(records, program.entries, program.options, program.ports)
+        return _Pass(part, program, chip)
+
+    def _widen(self, program: Program, parallel_cores: Collection[int] | None) -> None:
         if parallel_cores is None:
             return
         lanes = {core.id: core.lanes for core in self.device.cores}
@@ -337,7 +374,7 @@ class NSoCEmulator:
                 + ("is a mesh" if self.device.is_mesh else f"has no core {unknown}")
             )
         widest = max(lanes.values())
-        for core in self._program.cores:
+        for core in program.cores:
             core.record["lanes"] = widest if core.config.core in set(parallel_cores) else 1
 
     def _items(self, events: Any, t_end: float | None, packet_ends: npt.ArrayLike | None) -> Items:
@@ -354,11 +391,14 @@ class NSoCEmulator:
         noise = noise_events(self.config.dvs, self._noise_hz, max(end, last), self._rng)
         return event_items(self.config, np.concatenate([given, noise]).astype(PACKED_DTYPE), t_end)
 
-    def _snapshot(self) -> tuple[list[Array], list[int], int]:
-        return [array.copy() for array in self._arrays], self._chip.decimators, self._chip.packet
+    def _snapshot(self) -> _Snapshot:
+        chips = [(entry.chip.decimators, entry.chip.packet) for entry in self._passes]
+        return [array.copy() for array in self._arrays], chips
 
-    def _restore(self, snapshot: tuple[list[Array], list[int], int]) -> None:
-        arrays, self._chip.decimators, self._chip.packet = snapshot
+    def _restore(self, snapshot: _Snapshot) -> None:
+        arrays, chips = snapshot
+        for entry, (decimators, packet) in zip(self._passes, chips, strict=True):
+            entry.chip.decimators, entry.chip.packet = decimators, packet
         for array, kept in zip(self._arrays, arrays, strict=True):
             array[...] = kept
 
@@ -366,14 +406,75 @@ class NSoCEmulator:
 
     def _draw(self) -> npt.NDArray[np.float64]:
         """Factors of the next services, one row each."""
-        rows = max(_DRAWS, len(self._program.cores))
+        rows = max(_DRAWS, len(self._cores))
         sigmas = np.array([self._sigmas[name] for name in _emulator.TIMES if name in self._sigmas])
         factors: npt.NDArray[np.float64] = np.exp(
             self._rng.standard_normal((rows, len(sigmas))) * sigmas
         )
         return factors
 
-    def _run(self, items: Items) -> dict[str, Any]:
+    def _run(self, items: Items) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Tables of the run, and what is to say about each pass."""
+        tables, roots = [], []
+        passes: list[dict[str, Any]] = []
+        packets: dict[int, Packets] = {}
+        begin = 0
+        for entry in self._passes:
+            entering, root, kept = items, np.arange(len(items)), 0
+            if passes:
+                if self.engine == "timing":
+                    begin = passes[-1]["end_ps"] + self._times["t_io_out"]
+                    begin += self._writing_ps(entry.part)
+                entering, root = items_of(entry.part, items, packets, begin)
+                kept = sum(array.nbytes for arrays in packets.values() for array in arrays)
+            if kept >= self._memory_limit:
+                raise _emulator.OverBudgetError("too many events wait for the next pass")
+            done = self._run_pass(entry, entering, self._memory_limit - kept)
+            sent = self._store(entry, entering, done, packets)
+            tables.append(done)
+            roots.append(root)
+            passes.append(
+                {
+                    "layers": entry.part.layers,
+                    "begin_ps": begin,
+                    "end_ps": max(begin, int(done["makespan"])),
+                    "configuration_bytes": entry.part.configuration_bytes,
+                    "configuration_ps": self._writing_ps(entry.part),
+                    "events_in": int((entering.kind == EVENT).sum()),
+                    "events_stored": sent,
+                }
+            )
+        if len(passes) == 1:
+            return tables[0], passes
+        stored = {core for entry in self._passes for core in entry.part.stored}
+        recorded = {record.core for record in self.config.cores if record.monitor_enable}
+        hidden = [
+            i
+            for i, core in enumerate(self._cores)
+            if core.config.core in stored
+            and (core.config.core not in recorded or core.record["rule"] == "potentials")
+        ]
+        sizes = [len(entry.program.cores) for entry in self._passes]
+        return merged_tables(tables, sizes, roots, hidden, self._exits), passes
+
+    @staticmethod
+    def _store(
+        entry: _Pass, items: Items, tables: dict[str, Any], packets: dict[int, Packets]
+    ) -> int:
+        """Keep what later passes take; gives the number of events."""
+        ends = np.flatnonzero(items.kind == TOKEN)
+        count = 0
+        for i, core in enumerate(entry.program.cores):
+            if core.config.core in entry.part.stored:
+                kept = stored_packets(tables["spikes"], i, core, ends)
+                packets[core.config.core] = kept
+                count += sum(map(len, kept))
+        return count
+
+    def _writing_ps(self, part: Part) -> int:
+        return part.configuration_bytes * self._times["t_config"]
+
+    def _run_pass(self, entry: _Pass, items: Items, budget: int) -> dict[str, Any]:
         engine: str = self.engine
         trace = None
         if self._merge_trace is not None:
@@ -382,7 +483,7 @@ class NSoCEmulator:
         records = {wanted[name] for name in self._record & wanted.keys()}
         if self.merge_policy == "arrival":
             records.add("trace")
-        return self._chip.run(
+        return entry.chip.run(
             engine,
             items.t_ps,
             items.x,
@@ -390,7 +491,8 @@ class NSoCEmulator:
             items.c,
             items.payload,
             items.kind,
-            budget=self._memory_limit,
+            items.port,
+            budget=budget,
             records=records,
             trace=trace,
             varied=tuple(self._sigmas),
@@ -400,7 +502,7 @@ class NSoCEmulator:
     def _compiled_trace(self, trace: Array) -> Array:
         if trace.dtype.names is None or not set(MERGE_DTYPE.names or ()) <= set(trace.dtype.names):
             raise ValueError("merge_trace must have the fields core, source, root and key")
-        index = {core.config.core: i for i, core in enumerate(self._program.cores)}
+        index = {core.config.core: i for i, core in enumerate(self._cores)}
         unknown = set(np.unique(trace["core"]).tolist()) - index.keys()
         if unknown:
             raise ValueError(f"merge_trace names cores {sorted(unknown)} that are not configured")
@@ -409,200 +511,8 @@ class NSoCEmulator:
         rows["source"], rows["root"], rows["number"] = trace["source"], trace["root"], trace["key"]
         return rows
 
-    # --- after the run ----------------------------------------------------------------------------
-
     def _states(self) -> dict[int, npt.NDArray[np.int16]]:
-        return {
-            core.layer: np.ascontiguousarray(core.record["state"].transpose(2, 0, 1))
-            for core in self._program.cores
-            if core.record.get("state") is not None
-        }
-
-    def _result(self, items: Items, tables: dict[str, Any], t_end: float | None) -> EmulationResult:
-        cores = self._program.cores
-        order = sorted(range(len(cores)), key=lambda i: cores[i].layer)
-        ids = np.array([core.config.core for core in cores])
-        per_core = []
-        for i in order:
-            record = {"layer": cores[i].layer, "core": cores[i].config.core}
-            counts = dict(zip(_emulator.COUNTERS, tables["counters"][i].tolist(), strict=True))
-            per_core.append({**record, "name": cores[i].config.name, **counts})
-        makespan = int(tables["makespan"])
-        utilization = [r["busy_ps"] / makespan if makespan else 0.0 for r in per_core]
-        window = 0 if t_end is None else round(t_end * 1e6)
-        spikes, out = self._spikes(items, tables["spikes"])
-        drops = np.zeros(len(tables["drops"]), DROP_DTYPE)
-        for name, source in (
-            ("t_ps", "time"),
-            ("x", "x"),
-            ("y", "y"),
-            ("c", "c"),
-            ("root", "root"),
-        ):
-            drops[name] = tables["drops"][source]
-        drops["core"] = ids[tables["drops"]["core"]]
-        token_roots = np.flatnonzero(items.kind == TOKEN)
-        result = EmulationResult(
-            spikes=spikes,
-            t_out_ps=out,
-            per_core=per_core,
-            drops=drops,
-            noc=self._noc(tables),
-            makespan_ps=makespan,
-            duration_ps=max(makespan, window),
-            utilization=utilization,
-            latency=latency_of(tables, items.t_ps, items.kind, TOKEN),
-            final_state=self._states(),
-            outputs=self._outputs(tables, token_roots),
-            root_t_ps=items.t_ps,
-            root_kind=items.kind,
-            input_events=len(items.raw),
-            sensor_events=len(items.raw) if self.config.dvs is not None else 0,
-            barriers=len(token_roots) if self._barriers else 0,
-            merge_trace=_renamed(
-                tables["trace"], MERGE_DTYPE, {"source": "source", "root": "root", "key": "number"}
-            ),
-            links=self._links(tables["links"]),
-            services=_renamed(
-                tables["services"],
-                SERVICE_DTYPE,
-                {"start_ps": "start", "end_ps": "end", "kind": "kind"},
-            ),
-            readout=self._readout(items, tables["spikes"], t_end),
-            device=self.device.name,
-            config_sha256=self._config_sha256,
-            engine=self.engine,
-            seed=self.seed,
-            config=self.config,
-        )
-        result.merge_trace["core"] = ids[tables["trace"]["core"]]
-        result.services["core"] = ids[tables["services"]["core"]]
-        self._warn(result)
-        return result
-
-    def _spikes(self, items: Items, log: Array) -> tuple[Array, npt.NDArray[np.int64]]:
-        if "spikes" not in self._record:
-            return np.zeros(0, SPIKE_DTYPE), np.zeros(0, np.int64)
-        cores = self._program.cores
-        spikes = np.zeros(len(log), SPIKE_DTYPE)
-        spikes["t_ps"], spikes["root"], spikes["n"] = log["time"], log["root"], log["count"]
-        for i, core in enumerate(cores):
-            chosen = log["core"] == i
-            if not chosen.any():
-                continue
-            features, _, width = core.output_fhw
-            position, feature = np.divmod(log["neuron"][chosen], features)
-            spikes["c"][chosen] = feature
-            spikes["y"][chosen], spikes["x"][chosen] = np.divmod(position, width)
-            spikes["layer"][chosen] = core.layer
-            spikes["core"][chosen] = core.config.core
-        out = log["out"].astype(np.int64)
-        if self.config.dvs is not None and self.config.dvs.monitor_enable:
-            sensor = self._sensor_spikes(items)
-            spikes = np.concatenate([sensor, spikes])
-            out = np.concatenate([np.full(len(sensor), -1, np.int64), out])
-        # stable: rows of one layer already stand in the order of emission
-        order = np.lexsort((spikes["layer"], spikes["t_ps"]))
-        return spikes[order], out[order]
-
-    def _sensor_spikes(self, items: Items) -> Array:
-        """Events of the sensor layer, before pooling, as layer -1 of core -1."""
-        spikes = np.zeros(len(items.raw), SPIKE_DTYPE)
-        delay = 0 if self.engine == "functional" else self._program.times_ps["t_io_in"]
-        spikes["t_ps"] = items.raw["t_ps"] + delay
-        spikes["layer"] = spikes["core"] = -1
-        for name in ("x", "y", "c"):
-            spikes[name] = items.raw[name]
-        spikes["n"] = 1
-        spikes["root"] = np.flatnonzero((items.kind == EVENT) | (items.kind == NOWHERE))
-        return spikes
-
-    def _outputs(
-        self, tables: dict[str, Any], token_roots: npt.NDArray[np.int64]
-    ) -> dict[int, npt.NDArray[np.int64]]:
-        outputs: dict[int, npt.NDArray[np.int64]] = {}
-        if not self._is_packet:
-            return outputs
-        for i, core in enumerate(self._program.cores):
-            if not (core.record["slots"][:, 0] < 0).any():
-                continue
-            if core.record["rule"] == "potentials":
-                if i == self._program.options["readout_core"]:
-                    outputs[core.layer] = tables["potentials"]
-            else:
-                log = tables["spikes"][tables["spikes"]["core"] == i]
-                outputs[core.layer] = dense_outputs(log, core.output_fhw, token_roots)
-        return outputs
-
-    def _noc(self, tables: dict[str, Any]) -> dict[str, Any]:
-        width = self._program.options["mesh_x"]
-        busy = {}
-        for node, direction in zip(*np.nonzero(tables["link_busy"]), strict=True):
-            target = _neighbor(int(node), int(direction), width)
-            name = f"{divmod(int(node), width)[::-1]}->{divmod(target, width)[::-1]}"
-            busy[name] = int(tables["link_busy"][node, direction])
-        return {**tables["noc"], "link_busy_ps": busy}
-
-    def _links(self, rows: Array) -> Array:
-        links = np.zeros(len(rows), LINK_DTYPE)
-        links["depart_ps"], links["root"] = rows["depart"], rows["root"]
-        links["from_node"] = rows["link"] // 4
-        width = self._program.options["mesh_x"]
-        links["to_node"] = links["from_node"] + np.array([1, -1, width, -width])[rows["link"] % 4]
-        return links
-
-    def _readout(
-        self, items: Items, log: Array, t_end: float | None
-    ) -> npt.NDArray[np.int64] | None:
-        readout = self.config.readout
-        if readout is None or not readout.enable:
-            return None
-        source = [
-            i for i, core in enumerate(self._program.cores)
-            if core.config.core == readout.source_core
-        ]  # fmt: skip
-        if self.config.slow_clock_hz is None or self.device.readout is None or not source:
-            raise ConfigValidationError(
-                f"the read-out takes spikes of core {readout.source_core} in cycles of the slow "
-                f"clock; give slow_clock_hz, a configured core, and a device with a read-out"
-            )
-        if not self._program.cores[source[0]].record["is_monitored"]:
-            raise ConfigValidationError(
-                f"core {readout.source_core} feeds the read-out, so it must be monitored; add its "
-                f"layer to monitor_layers"
-            )
-        rows = log[log["core"] == source[0]]
-        features = self._program.cores[source[0]].output_fhw[0]
-        last = int(items.t_ps[-1]) if len(items) else 0
-        end = last if t_end is None else round(t_end * 1e6)
-        return classes_over_time(
-            readout,
-            self.device,
-            rows["neuron"] % features,
-            rows["time"],
-            self.config.slow_clock_hz,
-            end,
-        )
-
-    def _warn(self, result: EmulationResult) -> None:
-        if len(result.drops):
-            result.warnings.append(
-                f"{len(result.drops):,} events were dropped at "
-                f"{len(np.unique(result.drops['core']))} cores: the spikes differ from those of "
-                f"the network. Lower the event rate or raise queue_capacity"
-            )
-        if self._is_packet or self.engine == "functional":
-            busiest = []  # overlapping packets keep a chip busy by design
-        else:
-            busiest = [
-                f"{record['name']!r} (core {record['core']}): {load:.0%}"
-                for record, load in zip(result.per_core, result.utilization, strict=True)
-                if load >= OVERLOAD
-            ]
-        if busiest:
-            result.warnings.append(f"cores without time to spare: {', '.join(busiest)}")
-        if result.warnings:
-            warnings.warn("; ".join(result.warnings), BandwidthWarning, stacklevel=4)
+        return potentials_of(self._cores)
 
 
 _ALL_TIMES = (
@@ -614,7 +524,11 @@ _ALL_TIMES = (
     "t_hop_y",
     "t_link",
     "t_sync",
+    "t_config",
 )
+
+
+_Snapshot: TypeAlias = tuple[list[Array], list[tuple[list[int], int]]]
 
 
 def emulate(
@@ -679,14 +593,3 @@ def _checked_jitter(jitter: Mapping[str, float] | None) -> dict[str, float]:
         if not 0 <= sigma <= SIGMA_LIMIT:
             raise ValueError(f"jitter of {name} is {sigma!r}, but must be 0 to {SIGMA_LIMIT}")
     return {name: float(sigma) for name, sigma in sigmas.items() if sigma}
-
-
-def _neighbor(node: int, direction: int, width: int) -> int:
-    return node + (1, -1, width, -width)[direction]
-
-
-def _renamed(rows: Array, dtype: np.dtype[Any], names: Mapping[str, str]) -> Array:
-    result = np.zeros(len(rows), dtype)
-    for name, source in names.items():
-        result[name] = rows[source]
-    return result

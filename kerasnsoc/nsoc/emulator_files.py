@@ -12,17 +12,20 @@ import numpy.typing as npt
 from kerasnsoc.artifact.schema import LayerType
 from kerasnsoc.nsoc.config import GradedCoreConfig, NSoCConfig
 from kerasnsoc.nsoc.devices import standardize_device_id
-from kerasnsoc.nsoc.emulator_input import PACKED_DTYPE, packets_from_frames
-from kerasnsoc.nsoc.network import NSoCNetwork
+from kerasnsoc.nsoc.emulator_input import PACKED_DTYPE, packed, packets_from_frames
+from kerasnsoc.nsoc.reports import open_chip_network
 
 MESH, STAR = "akd1000", "speck2fmodule"
 """Devices where nobody names one: for an artifact's graded layers, and for spiking layers."""
 
 
 def open_network(
-    path: str | os.PathLike[str], device: str | None, slow_clock_hz: float | None = None
+    path: str | os.PathLike[str],
+    device: str | None,
+    slow_clock_hz: float | None = None,
+    allow_multipass: bool = False,
 ) -> NSoCConfig:
-    """A configuration from an artifact, or from what `NSoCNetwork.save` wrote.
+    """A configuration from a file as of `kerasnsoc.nsoc.reports.open_chip_network`.
 
     A saved network that was configured keeps its configuration, unless another device or a clock
     is asked for.
@@ -34,19 +37,36 @@ def open_network(
     ArtifactError, OSError
         If the file is neither, or cannot be read.
     """
-    if Path(path).suffix.lower() in (".json", ".npz"):
-        network = NSoCNetwork.load(path)
-        kept = network.config
-        is_same = device is None or (
-            kept is not None and standardize_device_id(device).startswith(f"{kept.device.name}:")
-        )
-        if kept is not None and is_same and slow_clock_hz is None:
-            return kept
-    else:
-        network = NSoCNetwork(path)
+    network = open_chip_network(path)
+    kept = network.config
+    is_same = device is None or (
+        kept is not None and standardize_device_id(device).startswith(f"{kept.device.name}:")
+    )
+    if kept is not None and is_same and slow_clock_hz is None:
+        return kept
     if device is None:
         device = MESH if network.graph.is_graded else STAR
-    return network.make_config(device=device, slow_clk_frequency=slow_clock_hz)
+    return network.make_config(
+        device=device, slow_clk_frequency=slow_clock_hz, allow_multipass=allow_multipass
+    )
+
+
+def read_chip_events(path: Path) -> npt.NDArray[Any] | None:
+    """Events in an .npy with the fields t, x, y, c of this package; None for any other file.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+    if path.suffix.lower() != ".npy":
+        return None
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError):
+        return None  # whoever reads it as a batch says what is wrong
+    names = set(array.dtype.names or ())
+    return packed(array) if {"x", "y", "c"} <= names and names & {"t", "t_ps"} else None
 
 
 def frames_as_input(
@@ -82,16 +102,21 @@ def frames_as_input(
 def recording_as_input(
     config: NSoCConfig, events: npt.NDArray[Any], packet_us: int | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
-    """Events of a camera with fields t, x, y, p, and where packets end.
+    """Events of a camera with fields t, x, y, p, or of `read_chip_events`; and where packets end.
 
     Raises
     ------
     ValueError
         If packets are needed and no length is given, or there are packets in event mode.
     """
-    result = np.zeros(len(events), PACKED_DTYPE)
-    result["t_ps"] = (events["t"] - (events["t"][0] if len(events) else 0)) * 1_000_000
-    result["x"], result["y"], result["c"], result["n"] = events["x"], events["y"], events["p"], 1
+    if events.dtype == PACKED_DTYPE:
+        result = events[np.argsort(events["t_ps"], kind="stable")]
+    else:
+        result = np.zeros(len(events), PACKED_DTYPE)
+        result["t_ps"] = (events["t"] - (events["t"][0] if len(events) else 0)) * 1_000_000
+        for name, source in (("x", "x"), ("y", "y"), ("c", "p")):
+            result[name] = events[source]
+        result["n"] = 1
     if config.numeric.mode == "event":
         if packet_us is not None:
             raise ValueError("the network takes single events; leave out the length of packets")

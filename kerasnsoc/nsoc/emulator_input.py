@@ -35,6 +35,8 @@ class Items:
         As the cores see them, behind the sensor block.
     kind : ndarray of uint8
         `EVENT`, `TICK`, `TOKEN` (end of a packet) or `NOWHERE` (cropped by the sensor block).
+    port : ndarray of int32
+        Where an event enters; 0 is from outside.
     raw : ndarray of `PACKED_DTYPE`
         The events as they came, one per item of kind `EVENT` or `NOWHERE`, in order.
     """
@@ -45,6 +47,7 @@ class Items:
     c: npt.NDArray[np.int32]
     payload: npt.NDArray[np.int32]
     kind: npt.NDArray[np.uint8]
+    port: npt.NDArray[np.int32]
     raw: Array
 
     def __len__(self) -> int:
@@ -307,6 +310,7 @@ def _items(config: NSoCConfig, merged: Array, kind: Array, raw: Array) -> Items:
         c=np.ascontiguousarray(c),
         payload=merged["n"].astype(np.int32),
         kind=kind,
+        port=np.zeros(len(merged), np.int32),
         raw=raw,
     )
 

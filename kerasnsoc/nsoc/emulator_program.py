@@ -29,7 +29,7 @@ from kerasnsoc.nsoc.config import (
     NSoCConfig,
     NumericConfig,
 )
-from kerasnsoc.nsoc.devices import DeviceSpec
+from kerasnsoc.nsoc.devices import DeviceSpec, QueuePolicy
 from kerasnsoc.nsoc.errors import ConfigValidationError, NSoCError
 from kerasnsoc.runtime.plan import threshold_table
 from kerasnsoc_ext._emulator import TIMES
@@ -54,7 +54,7 @@ class Policies:
     Attributes
     ----------
     merge_policy : {"causal", "arrival"}
-    queue_policy : {"block", "drop"}
+    queue_policy : {"block", "stall", "drop"}
     queue_capacity : int
     emission : {"streaming", "end"}
     sync : {None, "barrier"}
@@ -64,13 +64,87 @@ class Policies:
     """
 
     merge_policy: Literal["causal", "arrival"] = "causal"
-    queue_policy: Literal["block", "drop"] = "block"
+    queue_policy: QueuePolicy = "block"
     queue_capacity: int = ASSUMED_QUEUE_CAPACITY
     emission: Literal["streaming", "end"] = "streaming"
     sync: Literal["barrier"] | None = None
     touched_only: bool = False
     refractory_packets: int = 0
     decay: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where events enter the chip.
+
+    Attributes
+    ----------
+    shape_chw : tuple of int
+    destinations : tuple of DestinationConfig
+    source : int or None
+        Core of an earlier pass whose spikes enter here; None: events from outside.
+    """
+
+    shape_chw: tuple[int, int, int]
+    destinations: tuple[DestinationConfig, ...]
+    source: int | None = None
+
+
+def outside_port(config: NSoCConfig) -> Port:
+    """The port for events from outside: behind the sensor block, where there is one.
+
+    Raises
+    ------
+    ConfigValidationError
+        If there is neither.
+    """
+    if config.dvs is not None:
+        shape, destinations = config.dvs.output_chw, config.dvs.destinations
+    elif config.input is not None:
+        shape, destinations = config.input.input_shape.chw, config.input.destinations
+    else:
+        raise ConfigValidationError("the configuration has neither 'input' nor 'dvs': no events")
+    return Port(shape, tuple(d for d in destinations if d.enable and d.layer is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is on the chip during one pass; usually the whole network.
+
+    Attributes
+    ----------
+    config : NSoCConfig
+        Of the layers of this pass; what they send to later ones leaves the chip.
+    ports : tuple of Port
+        Where events enter: first from outside, then one for each layer of an earlier pass.
+    stored : frozenset of int
+        Cores whose spikes later passes take.
+    exits : frozenset of int
+        Cores of all passes whose spikes leave the chip for good, and are recorded.
+    configuration_bytes : int
+        What the chip is told for this pass: weights, thresholds, potentials. 0 if it is the only
+        one.
+    """
+
+    config: NSoCConfig
+    ports: tuple[Port, ...]
+    stored: frozenset[int]
+    exits: frozenset[int]
+    configuration_bytes: int
+
+    @property
+    def layers(self) -> list[int]:
+        """Layers on the chip."""
+        return [record.layer_index for record in self.config.cores]
+
+
+def exit_cores(config: NSoCConfig) -> frozenset[int]:
+    """Cores whose spikes leave the chip, and are recorded."""
+    return frozenset(
+        record.core
+        for record in config.cores
+        if record.monitor_enable and any(d.enable and d.layer is None for d in record.destinations)
+    )
 
 
 @dataclass(slots=True)
@@ -102,6 +176,8 @@ class Program:
     cores : list of CoreProgram
         In topological order.
     entries : ndarray of int32, shape (n, 7)
+    ports : ndarray of int32, shape (n,)
+        Number of the port of each entry.
     options : dict of str to int
     is_packet : bool
     times_ps : dict of str to int
@@ -109,6 +185,7 @@ class Program:
 
     cores: list[CoreProgram]
     entries: npt.NDArray[np.int32]
+    ports: npt.NDArray[np.int32]
     options: dict[str, int]
     is_packet: bool
     times_ps: dict[str, int]
@@ -165,17 +242,16 @@ def _picoseconds(name: str, value: float) -> int:
 
 
 def build_program(
-    config: NSoCConfig, device: DeviceSpec, policies: Policies, times_ps: dict[str, int]
+    part: Part, device: DeviceSpec, policies: Policies, times_ps: dict[str, int]
 ) -> Program:
-    """Wire and convert every core of a configuration.
+    """Wire and convert every core of a configuration, or of one pass.
 
     Raises
     ------
     ConfigValidationError
         If a destination is not configured, the graph has a cycle, or a shape does not fit.
-    NSoCError
-        If the network needs several passes over the chip.
     """
+    config = part.config
     _check(config)
     numeric = config.numeric
     is_packet = numeric.mode == "packet"
@@ -193,14 +269,19 @@ def build_program(
         edges[target] += 1
         return [target, edges[target] - 1, pool.y, pool.x, destination.feature_shift, *size]
 
-    port = config.dvs if config.dvs is not None else config.input
-    assert port is not None
-    shape = config.dvs.output_chw if config.dvs is not None else port.input_shape.chw
-    incoming = sorted(
-        (d for d in port.destinations if d.enable and d.layer is not None),
-        key=lambda d: (index[d.layer], d.feature_shift),  # type: ignore[index]
-    )
-    entries = [slot(destination, shape) for destination in incoming]
+    entries, entry_ports = [], []
+    for number, port in enumerate(part.ports):
+        unknown = [d.layer for d in port.destinations if d.layer not in index]
+        if unknown:
+            raise ConfigValidationError(
+                f"events enter at the cores {unknown}, which are not configured"
+            )
+        incoming = sorted(
+            port.destinations,
+            key=lambda d: (index[d.layer], d.feature_shift),  # type: ignore[index]
+        )
+        entries += [slot(destination, port.shape_chw) for destination in incoming]
+        entry_ports += [number] * len(incoming)
     receivers = {entry[0] for entry in entries}
     slots = []
     for record, shape in zip(configs, outputs, strict=True):
@@ -213,6 +294,7 @@ def build_program(
         for i in range(len(configs)):
             if i not in receivers:
                 entries.append([i, edges[i], 1, 1, 0, 1, 1])
+                entry_ports.append(0)
                 edges[i] += 1
     is_multi_sourced = any(count > 1 for count in edges)
     is_causal = not is_packet and policies.merge_policy == "causal"
@@ -232,6 +314,7 @@ def build_program(
             "slots": np.array(slots[i], np.int32).reshape(-1, 7),
             "is_entry": i in receivers,
             "is_monitored": record.monitor_enable,
+            "is_stored": record.core in part.stored,
             "node": node,
             "lanes": lanes,
             "drops_when_full": balances or policies.queue_policy == "drop",
@@ -242,7 +325,7 @@ def build_program(
     noc = device.noc
     port_node = noc.port[1] * noc.width + noc.port[0]
     readout = [i for i, core in enumerate(cores) if core.record["rule"] == "potentials"]
-    final = [i for i in readout if any(slot[0] < 0 for slot in slots[i])]
+    final = [i for i in readout if cores[i].config.core in part.exits]
     options = {
         "is_packet": int(is_packet),
         "is_mesh": int(noc.topology == "mesh"),
@@ -251,6 +334,7 @@ def build_program(
         "layer_delay": int(bool(numeric.layer_delay)),
         "is_barrier": int(policies.sync == "barrier"),
         "emits_at_end": int(policies.emission == "end"),
+        "stalls": int(policies.queue_policy == "stall"),
         "readout_core": final[0] if final else -1,
         "mesh_x": noc.width,
         "mesh_y": noc.height,
@@ -259,25 +343,17 @@ def build_program(
         **{name: times_ps[name] for name in SHARED_TIMES},
     }
     entry_array = np.array(entries, np.int32).reshape(-1, 7)
-    return Program(cores, entry_array, options, is_packet, times_ps)
+    return Program(
+        cores, entry_array, np.array(entry_ports, np.int32), options, is_packet, times_ps
+    )
 
 
 def _check(config: NSoCConfig) -> None:
     numeric = config.numeric
     if not config.cores:
         raise ConfigValidationError("the configuration has no cores, so there is nothing to run")
-    if config.dvs is None and config.input is None:
-        raise ConfigValidationError("the configuration has neither 'input' nor 'dvs': no events")
-    if len({record.core for record in config.cores}) != len(config.cores):
-        raise ConfigValidationError("the configuration uses a core twice")
     if numeric.layer_delay not in (0, 1):
         raise ConfigValidationError(f"layer_delay is {numeric.layer_delay}, but must be 0 or 1")
-    if any(record.pass_index for record in config.cores):
-        passes = 1 + max(record.pass_index for record in config.cores)
-        raise NSoCError(
-            f"the network takes {passes} passes over the chip; the emulator runs one at a time. "
-            f"Make a configuration for each part of the network"
-        )
     is_graded = isinstance(config.cores[0], GradedCoreConfig)
     if any(isinstance(record, GradedCoreConfig) != is_graded for record in config.cores):
         raise ConfigValidationError("a configuration has spiking or graded cores, not both")
@@ -422,7 +498,7 @@ def _spiking_record(
 _POOLINGS = {PoolingType.NoPooling: 0, PoolingType.Max: 1, PoolingType.Average: 2}
 
 
-def _graded_parameters(record: GradedCoreConfig) -> LayerParameters:
+def graded_parameters(record: GradedCoreConfig) -> LayerParameters:
     """The record's arguments as the artifact's dataclass again."""
     layer = {"inbounds": [], "name": record.name, "variables": sorted(record.variables)}
     layer |= {name: record.graded[name] for name in ("type", "parameters") if name in record.graded}
@@ -430,7 +506,7 @@ def _graded_parameters(record: GradedCoreConfig) -> LayerParameters:
 
 
 def _graded_record(record: GradedCoreConfig, numeric: NumericConfig) -> dict[str, Any]:
-    p = _graded_parameters(record)
+    p = graded_parameters(record)
     assert isinstance(p, ActivationParameters)
     channels, in_height, in_width = record.in_shape
     fields: dict[str, Any] = {

@@ -117,14 +117,18 @@ class EmulationResult:
     per_core : list of dict
         In model order. Besides `layer`, `core` and `name`: events_in (with dropped ones),
         processed, synops, leak_updates, neuron_updates, neurons_fired, spikes_out, decimated,
-        pool_cropped, busy_ps, wait_ps, hold_ps, stall_ps, queue_max, drops.
+        pool_cropped, busy_ps, wait_ps, hold_ps, stall_ps (its queue was longer than allowed),
+        queue_max, drops, blocked_ps (its spikes waited for a full queue; part of busy_ps),
+        saturated (updates that left 16 bits and were cut off).
     drops : ndarray of `DROP_DTYPE`
     noc : dict
-        packets, hops_star, hops_x, hops_y, and link_busy_ps: ``"(x, y)->(x, y)"`` -> time.
+        packets, hops_star, hops_x, hops_y, input_wait_ps (events waited outside for a full
+        queue), and link_busy_ps: ``"(x, y)->(x, y)"`` -> time.
     makespan_ps : int
         End of the last service; the way out of the chip is not in it.
     duration_ps : int
-        The longer of the makespan and the window that was asked for.
+        The longer of the window that was asked for and the makespan, after several passes with the
+        time to put the first one back.
     utilization : list of float
         Busy time over makespan, per core in model order.
     latency : Latency
@@ -138,6 +142,10 @@ class EmulationResult:
         0 event, 1 tick, 2 end of a packet, 3 an event that the sensor block cropped.
     input_events, sensor_events, barriers : int
         Events that entered, those of them that passed a sensor block, and synchronizations.
+    passes : list of dict
+        For each pass over the chip: layers, begin_ps, end_ps; configuration_bytes and
+        configuration_ps that it takes (0 where the whole network is on the chip); events_in, and
+        events_stored for later passes.
     merge_trace : ndarray of `MERGE_DTYPE`
         ``merge_policy="arrival"``: the order in which cores with several sources took events.
     links : ndarray of `LINK_DTYPE`
@@ -169,6 +177,7 @@ class EmulationResult:
     input_events: int
     sensor_events: int
     barriers: int
+    passes: list[dict[str, Any]]
     merge_trace: Array
     links: Array
     services: Array
@@ -255,6 +264,7 @@ class EmulationResult:
                 "input_events",
                 "sensor_events",
                 "barriers",
+                "passes",
                 "per_core",
                 "noc",
                 "warnings",

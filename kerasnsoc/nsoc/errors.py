@@ -14,7 +14,7 @@ class Problem:
     Attributes
     ----------
     code : str
-        ``"R01"`` to ``"R26"`` for rules of a configuration, or the kind of obstacle before there
+        ``"R01"`` to ``"R27"`` for rules of a configuration, or the kind of obstacle before there
         is one: ``"graph"``, ``"mapping"``, ``"discretization"``, ``"device"``.
     layer : str
         Name of the layer, ``"dvs"``, or empty where it is the whole network.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,13 @@ class HostState:
         int64, or float32 for a network of floats.
     is_fresh : bool
         Whether nothing has run since the last reset; only then may the batch size change.
+    cut_off : dict of int to int
+        Layer -> potentials that left 16 bits since the last reset, and were cut off.
     """
 
     potentials: dict[int, Array]
     is_fresh: bool = True
+    cut_off: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def initial(cls, graph: CoreGraph) -> HostState:
@@ -194,13 +197,15 @@ def _fire(layer: CoreLayer, sums: Array, state: HostState) -> Array:
     bias = None if layer.bias is None else layer.bias.astype(v.dtype)[:, None, None]
     threshold = v.dtype.type(layer.threshold)
     low = None if layer.min_v is None else v.dtype.type(layer.min_v)
-    counts = np.empty(sums.shape, v.dtype)
+    counts, cut_off = np.empty(sums.shape, v.dtype), 0
     for t in range(sums.shape[1]):
         v = v + sums[:, t]
         if bias is not None:
             v = v + bias
         if layer.is_discretized:
-            v = np.clip(v, STATE_MIN, STATE_MAX)
+            kept = np.clip(v, STATE_MIN, STATE_MAX)
+            cut_off += int(np.count_nonzero(kept != v))
+            v = kept
         n = np.maximum(np.floor_divide(v, threshold), 0)
         if layer.spike_fn == "single":
             n = np.minimum(n, 1)
@@ -212,4 +217,6 @@ def _fire(layer: CoreLayer, sums: Array, state: HostState) -> Array:
         v = v.astype(counts.dtype, copy=False)
         counts[:, t] = n
     state.potentials[layer.index] = v
+    if cut_off:
+        state.cut_off[layer.index] = state.cut_off.get(layer.index, 0) + cut_off
     return counts

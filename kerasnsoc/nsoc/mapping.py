@@ -360,7 +360,7 @@ def manual_placement(
                 f"the ordering names {len(cores)} cores for {len(layers)} layers; the rest is "
                 "ignored",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             cores = cores[: len(layers)]
     problems = []

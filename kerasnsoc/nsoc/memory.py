@@ -10,6 +10,7 @@ from typing import Any
 from kerasnsoc.artifact.schema import (
     FullyConnectedParameters,
     InputConvolutionalParameters,
+    LayerParameters,
     LayerType,
     SpatialParameters,
 )
@@ -155,36 +156,37 @@ def processor_bytes(layer: CoreLayer | GradedLayer) -> int:
         A lower bound: a vendor's compiler may copy weights to several processors for speed.
     """
     if isinstance(layer, GradedLayer):
-        return _graded_bytes(layer)
-    features, height, width = layer.neuron_shape
+        return graded_bytes(layer.spec.parameters, layer.in_shape, layer.neuron_shape)
+    return spiking_bytes(layer.weights.size, layer.neuron_shape)
+
+
+def spiking_bytes(weights: int, neuron_shape: tuple[int, int, int], bits: int = 8) -> int:
+    """Bytes of so many weights, and of the thresholds and potentials of neurons (F, H, W)."""
+    features, height, width = neuron_shape
     return (
-        layer.weights.size
+        -(-weights * bits // 8)
         + ASSUMED_THRESHOLD_BYTES * features
         + ASSUMED_POTENTIAL_BYTES * features * height * width
     )
 
 
-def _graded_bytes(layer: GradedLayer) -> int:
-    p = layer.spec.parameters
+def graded_bytes(
+    p: LayerParameters, in_shape: tuple[int, int, int], neuron_shape: tuple[int, int, int]
+) -> int:
+    """Bytes of a layer of an artifact; shapes are (features, height, width)."""
     if isinstance(p, InputConvolutionalParameters):
         return 0
-    channels = layer.in_shape[0]
-    features, height, width = layer.neuron_shape
+    channels, features = in_shape[0], neuron_shape[0]
     weights = 0
     if isinstance(p, FullyConnectedParameters):
-        weights = math.prod(layer.in_shape) * features
+        weights = math.prod(in_shape) * features
     elif isinstance(p, SpatialParameters):
         kernel = p.kernel_width * p.kernel_height
         if p.layer_type is LayerType.SeparableConvolutional:
             weights = kernel * channels + channels * features
         else:
             weights = kernel * channels * features
-    bits: int = getattr(p, "weights_bits", 0)
-    return (
-        -(-weights * bits // 8)
-        + ASSUMED_THRESHOLD_BYTES * features
-        + ASSUMED_POTENTIAL_BYTES * features * height * width
-    )
+    return spiking_bytes(weights, neuron_shape, getattr(p, "weights_bits", 0))
 
 
 def processors_needed(layer: CoreLayer | GradedLayer, device: DeviceSpec) -> int:

@@ -28,7 +28,7 @@ def set_monitors(graph: CoreGraph, config: NSoCConfig, monitor_layers: Monitors)
                 f"layer {record.layer_index} ({record.name}) is pooled behind its neurons, but "
                 "monitored spikes are those before pooling",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
     if not has_dvs:
         return
@@ -42,7 +42,7 @@ def set_monitors(graph: CoreGraph, config: NSoCConfig, monitor_layers: Monitors)
         warnings.warn(
             "the sensor layer pools, but its monitored events are those before pooling",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

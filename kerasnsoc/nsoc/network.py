@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc.artifact.schema import NetworkSpec
-from kerasnsoc.nsoc.config import CoreConfig, GradedCoreConfig, NSoCConfig
-from kerasnsoc.nsoc.config_builder import build_config, check_kind, graded_record
+from kerasnsoc.nsoc.config import CoreConfig, NSoCConfig
+from kerasnsoc.nsoc.configure import ConfigModifier, Ordering, configure
 from kerasnsoc.nsoc.core_graph import CoreGraph, CoreLayer, DvsLayer, GradedLayer, copied
 from kerasnsoc.nsoc.devices import DeviceSpec, get_device, is_device, split_device_id
 from kerasnsoc.nsoc.discretize import (
@@ -22,35 +22,26 @@ from kerasnsoc.nsoc.discretize import (
     MinVNone,
     discretize_graph,
 )
+from kerasnsoc.nsoc.emulator_warnings import SaturationWarning, saturation_text
 from kerasnsoc.nsoc.errors import (
-    ConfigValidationError,
-    EnergyOnlyDeviceError,
     InvalidGraphError,
-    MappingError,
     NotMappedError,
-    NSoCError,
     Problem,
     UnsupportedLayerError,
 )
-from kerasnsoc.nsoc.host import HostState, run_frames
-from kerasnsoc.nsoc.mapping import (
-    Objective,
-    Placement,
-    check_fan_out,
-    check_placeable,
-    manual_placement,
-    place,
-)
-from kerasnsoc.nsoc.memory import memory_summary, processor_bytes, processors_needed, words_of
-from kerasnsoc.nsoc.monitors import Monitors, set_monitors
-from kerasnsoc.nsoc.network_file import NetworkFileError, read_network, write_network
+from kerasnsoc.nsoc.host import HostState
+from kerasnsoc.nsoc.host_arrays import forward_counts, new_potentials
+from kerasnsoc.nsoc.mapping import Objective, Placement
+from kerasnsoc.nsoc.memory import memory_summary, processor_bytes, processors_needed
+from kerasnsoc.nsoc.monitors import Monitors
+from kerasnsoc.nsoc.network_file import check_configuration, read_network, write_network
 from kerasnsoc.nsoc.network_source import artifact_of, build_core_graph
 from kerasnsoc.nsoc.network_table import network_table
-from kerasnsoc.nsoc.transform import RescalingFunction, TransformOptions
+from kerasnsoc.nsoc.obstacles import obstacles
+from kerasnsoc.nsoc.placed import memory_fill, placement_of
+from kerasnsoc.nsoc.transform_options import RescalingFunction, TransformOptions
 
 Array = npt.NDArray[Any]
-Ordering = Literal["auto"] | Sequence[int] | Mapping[int, int]
-ConfigModifier = Callable[[NSoCConfig], NSoCConfig]
 
 _HOSTS = ("cpu", "gpu", "cuda", "tpu", "mps", "xla")
 
@@ -274,27 +265,12 @@ class NSoCNetwork:
         else:
             summary = dict(memory_summary(self.graph.core_layers))
         if per_core:
-            summary |= self._fill()
+            self._mapped()
+            assert self.config is not None
+            summary |= memory_fill(self.graph, self.config)
         if as_dict:
             return {key: dict(enumerate(values)) for key, values in summary.items()}
         return summary
-
-    def _fill(self) -> dict[str, Any]:
-        placement = self._mapped()
-        assert self.config is not None
-        device = self.config.get_device()
-        fill: dict[str, Any] = {"core": list(placement.core_of)}
-        if device.is_mesh:
-            fill["neural_processors"] = [list(ids) for ids in placement.processors_of]
-            return fill
-        cores = {core.id: core for core in device.cores}
-        pairs = [
-            (words_of(layer), cores[core])
-            for layer, core in zip(self.graph.core_layers, placement.core_of, strict=True)
-        ]
-        fill["kernel_fill"] = [words.kernel / core.kernel_words for words, core in pairs]
-        fill["neuron_fill"] = [words.neuron / core.neuron_words for words, core in pairs]
-        return fill
 
     def parameters(self) -> list[Array]:
         """Weights, then biases where there are any, layer by layer; the arrays themselves."""
@@ -363,7 +339,7 @@ class NSoCNetwork:
         Returns
         -------
         list of Problem
-            Rules R01 to R26, the placement, and for artifacts on the AKD1000 its published
+            Rules R01 to R27, the placement, and for artifacts on the AKD1000 its published
             constraints; empty if nothing is wrong.
 
         Raises
@@ -371,44 +347,8 @@ class NSoCNetwork:
         UnknownDeviceError
             If there is no such device.
         """
-        device = get_device(device_type)
-        try:
-            check_placeable(device)
-            check_kind(self.graph, device)
-        except EnergyOnlyDeviceError as error:
-            return [Problem("device", "", str(error))]
-        except NSoCError as error:
-            code = "device" if isinstance(error, UnsupportedLayerError) else "discretization"
-            return [Problem(code, "", str(error))]
-        problems = self._silicon_problems(device)
-        try:
-            placement = place(self.graph, device)
-        except MappingError as error:
-            problems.append(Problem("mapping", "", str(error)))
-            placement = Placement(tuple(range(len(self))), ((),) * len(self))
-        try:
-            config = build_config(self.graph, device, 0, placement)
-        except InvalidGraphError as error:
-            return [*problems, Problem("graph", "", str(error))]
-        is_placed = not any(p.code == "mapping" for p in problems)
-        for record in config.cores:
-            record.monitor_enable = record.layer_index in self.graph.exits
-        found = config.validate(device)
-        return problems + [p for p in found if is_placed or p.code not in ("R16", "R17")]
-
-    def _silicon_problems(self, device: DeviceSpec) -> list[Problem]:
-        """What the published constraints of the AKD1000 say about an artifact."""
-        if device.family != "akida" or self._artifact is None:
-            return []
-        from kerasnsoc.nsoc.compatibility import model_hardware_incompatibilities
-
-        problems = []
-        for text in model_hardware_incompatibilities(self._runtime_model()):
-            layer, _, message = text.partition(": ")
-            problems.append(
-                Problem("silicon", layer, f"{message} (published constraint)", "warning")
-            )
-        return problems
+        opened = None if self._artifact is None else self._runtime_model
+        return obstacles(self.graph, get_device(device_type), opened)
 
     def make_config(
         self,
@@ -467,54 +407,20 @@ class NSoCNetwork:
         UserWarning
             If a monitored layer is pooled, or the configuration has warnings.
         """
-        name, index = split_device_id(device)
-        spec = get_device(name)
-        check_placeable(spec)
-        check_kind(self.graph, spec)
-        check_fan_out(self.graph, spec)
-        ordering: Ordering = chip_layers_ordering
-        if layer2core_map is not None:
-            if not (isinstance(ordering, str) and ordering == "auto"):
-                raise ValueError("give chip_layers_ordering or layer2core_map, not both")
-            ordering = layer2core_map
-        if isinstance(ordering, str):
-            if ordering != "auto":
-                raise ValueError(
-                    f"chip_layers_ordering is {ordering!r}, but it must be 'auto', a sequence of "
-                    "cores or a mapping from layers to cores"
-                )
-            try:
-                placement = place(
-                    self.graph, spec, objective=objective, allow_multipass=allow_multipass
-                )
-            except MappingError as error:
-                raise self._explained(spec, error) from None
-        else:
-            placement = manual_placement(ordering, self.graph, spec)
-        config = build_config(self.graph, spec, index, placement, slow_clock_hz=slow_clk_frequency)
-        set_monitors(self.graph, config, monitor_layers)
-        if config_modifier is not None:
-            config = config_modifier(config)
-            if not isinstance(config, NSoCConfig):
-                raise TypeError(
-                    f"config_modifier returned {type(config).__name__}, but it must return the "
-                    "NSoCConfig"
-                )
-        problems = config.validate(spec)
-        _refuse_errors(problems, spec)
-        for problem in problems:
-            warnings.warn(str(problem), UserWarning, stacklevel=2)
-        self._placement = placement
-        self.config = config
-        return config
-
-    def _explained(self, spec: DeviceSpec, error: MappingError) -> MappingError:
-        """With the broken rules: a kernel too large says more than the memory it does not fit."""
-        rules = [str(p) for p in self.incompatibilities(spec) if p.code.startswith("R")]
-        if not rules:
-            return error
-        message = f"{error} Rules of {spec.name!r} that are broken too: {'; '.join(rules)}"
-        return MappingError(message, error.unplaceable, error.conflict)
+        is_auto = isinstance(chip_layers_ordering, str) and chip_layers_ordering == "auto"
+        if layer2core_map is not None and not is_auto:
+            raise ValueError("give chip_layers_ordering or layer2core_map, not both")
+        self._placement, self.config = configure(
+            self.graph,
+            device,
+            chip_layers_ordering if layer2core_map is None else layer2core_map,
+            monitor_layers,
+            config_modifier,
+            slow_clock_hz=slow_clk_frequency,
+            objective=objective,
+            allow_multipass=allow_multipass,
+        )
+        return self.config
 
     # --- running it -------------------------------------------------------------------------------
 
@@ -525,6 +431,8 @@ class NSoCNetwork:
         monitor_layers: Monitors = None,
         config_modifier: ConfigModifier | None = None,
         slow_clk_frequency: float | None = None,
+        *,
+        allow_multipass: bool = False,
         **emulator_options: Any,
     ) -> NSoCNetwork:
         """Choose where `forward` runs: on the host, or on an emulated chip.
@@ -533,7 +441,7 @@ class NSoCNetwork:
         ----------
         device : str
             ``"cpu"``, ``"gpu"``, ``"cuda:0"``, … (all run on the host's processor), or a chip.
-        chip_layers_ordering, monitor_layers, config_modifier, slow_clk_frequency
+        chip_layers_ordering, monitor_layers, config_modifier, slow_clk_frequency, allow_multipass
             As of `make_config`; ignored on a host.
         **emulator_options
             As of `kerasnsoc.nsoc.NSoCEmulator`.
@@ -561,6 +469,7 @@ class NSoCNetwork:
             monitor_layers,
             config_modifier,
             slow_clk_frequency=slow_clk_frequency,
+            allow_multipass=allow_multipass,
         )
         self._emulator_options = dict(emulator_options)
         self._new_emulator()
@@ -622,9 +531,23 @@ class NSoCNetwork:
             )
         if self.graph.is_graded:
             return self._runtime_model().forward(x)
-        return self._forward_host(np.asarray(x), data_format)
+        before = dict(self._state.cut_off)
+        counts = forward_counts(self.graph, np.asarray(x), data_format, self._state)
+        self._warn_of_saturation(before)
+        return counts
 
     __call__ = forward
+
+    def _warn_of_saturation(self, before: Mapping[int, int]) -> None:
+        now = self._state.cut_off
+        text = saturation_text(
+            {
+                layer.name: now.get(layer.index, 0) - before.get(layer.index, 0)
+                for layer in self.graph.core_layers
+            }
+        )
+        if text:
+            warnings.warn(text, SaturationWarning, stacklevel=3)
 
     def _runtime_model(self) -> Any:
         if self._model is None:
@@ -633,39 +556,6 @@ class NSoCNetwork:
             assert self._artifact is not None
             self._model = Model.from_spec(self._artifact)
         return self._model
-
-    def _forward_host(self, x: Array, data_format: str) -> Any:
-        if data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                f"data_format is {data_format!r}, but it must be 'channels_last' or "
-                "'channels_first'"
-            )
-        is_last = data_format == "channels_last"
-        channels, height, width = self.input_shape
-        expected = (height, width, channels) if is_last else (channels, height, width)
-        if x.ndim not in (4, 5) or x.shape[-3:] != expected:
-            raise ValueError(
-                f"x has the shape {x.shape}, but it must be (T, *{expected}) or (batch, T, "
-                f"*{expected}) with data_format={data_format!r}"
-            )
-        if x.dtype.kind not in "biuf":
-            raise ValueError(f"x holds {x.dtype}, but it must hold spike counts")
-        is_integer = self.graph.core_layers[0].is_discretized
-        if is_integer and x.dtype.kind == "f" and (x != np.rint(x)).any():
-            raise ValueError("x holds numbers that are no whole spike counts")
-        frames = x if x.ndim == 5 else x[None]
-        if is_last:
-            frames = np.moveaxis(frames, -1, -3)
-        counts = run_frames(
-            self.graph, frames.astype(np.int64 if is_integer else np.float32), self._state
-        )
-        outputs = {index: self._laid_out(array, x.ndim, is_last) for index, array in counts.items()}
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
-
-    @staticmethod
-    def _laid_out(array: Array, ndim: int, is_last: bool) -> Array:
-        array = np.moveaxis(array, -3, -1) if is_last else array
-        return array if ndim == 5 else array[0]
 
     def reset_states(self, randomize: bool = False, seed: int | None = None) -> None:
         """Set all potentials to 0, or to random integers of ``[low, threshold)``.
@@ -678,20 +568,7 @@ class NSoCNetwork:
         seed : int, optional
             Of PCG64; layers draw one after the other.
         """
-        generator = np.random.Generator(np.random.PCG64(seed)) if randomize else None
-        values: dict[int, Array] = {}
-        for layer in self.graph.core_layers:
-            dtype = np.int64 if layer.is_discretized else np.float32
-            if generator is None:
-                values[layer.index] = np.zeros(layer.neuron_shape, dtype)
-                continue
-            low, high, shape = layer.min_v or 0, layer.threshold, layer.neuron_shape
-            drawn: Array = (
-                generator.integers(int(low), int(high), shape)
-                if layer.is_discretized
-                else generator.uniform(low, high, shape)
-            )
-            values[layer.index] = drawn.astype(dtype)
+        values = new_potentials(self.graph, randomize, seed)
         self._state = HostState({index: value[None] for index, value in values.items()})
         if self.config is not None:
             for record in self.config.cores:
@@ -821,32 +698,9 @@ class NSoCNetwork:
         network.name = network.graph.name
         network.config = config
         if config is not None:
-            network._check_loaded(config, path)
-            records = sorted(config.cores, key=lambda record: record.layer_index)
-            network._placement = Placement(
-                tuple(record.core for record in records),
-                tuple(tuple(record.neural_processors) for record in records),
-                _passes([record.pass_index for record in records]),
-            )
+            check_configuration(network.graph, config, path)
+            network._placement = placement_of(config)
         return network
-
-    def _check_loaded(self, config: NSoCConfig, path: str | os.PathLike[str]) -> None:
-        """Refuse a configuration that breaks rules, or that is not one of this network."""
-        errors = [str(p) for p in config.validate() if p.severity == "error"]
-        if sorted(r.layer_index for r in config.cores) != list(range(len(self))):
-            errors.append("its cores are not the layers of the network, each once")
-        for record in config.cores if not errors else ():
-            layer = self.graph.layers[record.layer_index]
-            if isinstance(record, GradedCoreConfig) and isinstance(layer, GradedLayer):
-                if record != graded_record(layer, record):
-                    errors.append(f"{record.name} differs from the layer of the artifact")
-            elif isinstance(record, CoreConfig) != isinstance(layer, CoreLayer):
-                errors.append(f"{record.name} is of another kind than its layer")
-        if errors:
-            raise NetworkFileError(
-                f"{os.fspath(path)!r} holds a configuration that cannot be used: "
-                + "; ".join(errors)
-            )
 
 
 class DynapcnnCompatibleNetwork(NSoCNetwork):
@@ -864,17 +718,6 @@ class DynapcnnCompatibleNetwork(NSoCNetwork):
 DynapcnnNetwork = NSoCNetwork
 
 
-def _refuse_errors(problems: Iterable[Problem], device: DeviceSpec) -> None:
-    everything = list(problems)
-    errors = [problem for problem in everything if problem.severity == "error"]
-    if errors:
-        plural = "" if len(errors) == 1 else "s"
-        raise ConfigValidationError(
-            f"{len(errors)} problem{plural} on {device.name!r}: " + "; ".join(map(str, errors)),
-            everything,
-        )
-
-
 def _same_scale(graph: CoreGraph, other: CoreGraph) -> list[Any]:
     """Connections of a graph with the scales of another: a twin has sums in place of averages."""
     scales = [d.scale for _, _, d in other.connections()]
@@ -885,13 +728,6 @@ def _same_scale(graph: CoreGraph, other: CoreGraph) -> list[Any]:
         (source, slot, replace(d, scale=scale))
         for (source, slot, d), scale in zip(mine, scales, strict=True)
     ]
-
-
-def _passes(indices: Sequence[int]) -> tuple[range, ...]:
-    starts = [i for i, n in enumerate(indices) if i == 0 or indices[i - 1] != n]
-    return tuple(
-        range(start, end) for start, end in zip(starts, [*starts[1:], len(indices)], strict=True)
-    )
 
 
 def neural_processors(network: NSoCNetwork, device: str | DeviceSpec) -> list[int]:

@@ -18,8 +18,9 @@ from kerasnsoc.artifact.atomic import write_atomically
 from kerasnsoc.artifact.description import describe, layer_from_json
 from kerasnsoc.artifact.schema import LayerSpec, NetworkSpec
 from kerasnsoc.artifact.validation import validate as validate_artifact
-from kerasnsoc.nsoc.config import NSoCConfig
-from kerasnsoc.nsoc.core_graph import CoreGraph
+from kerasnsoc.nsoc.config import CoreConfig, GradedCoreConfig, NSoCConfig
+from kerasnsoc.nsoc.config_builder import graded_record
+from kerasnsoc.nsoc.core_graph import CoreGraph, CoreLayer, GradedLayer
 from kerasnsoc.nsoc.discretize import DiscretizationRecord
 from kerasnsoc.nsoc.errors import NSoCError
 from kerasnsoc.nsoc.records import RecordError, canonical, decode, encode
@@ -167,3 +168,21 @@ def _decoded_artifact(content: Any) -> NetworkSpec:
     )
     validate_artifact(spec)
     return spec
+
+
+def check_configuration(graph: CoreGraph, config: NSoCConfig, path: str | os.PathLike[str]) -> None:
+    """Refuse a configuration that breaks rules, or that is not one of this network."""
+    errors = [str(p) for p in config.validate() if p.severity == "error"]
+    if sorted(r.layer_index for r in config.cores) != list(range(len(graph.layers))):
+        errors.append("its cores are not the layers of the network, each once")
+    for record in config.cores if not errors else ():
+        layer = graph.layers[record.layer_index]
+        if isinstance(record, GradedCoreConfig) and isinstance(layer, GradedLayer):
+            if record != graded_record(layer, record):
+                errors.append(f"{record.name} differs from the layer of the artifact")
+        elif isinstance(record, CoreConfig) != isinstance(layer, CoreLayer):
+            errors.append(f"{record.name} is of another kind than its layer")
+    if errors:
+        raise NetworkFileError(
+            f"{os.fspath(path)!r} holds a configuration that cannot be used: " + "; ".join(errors)
+        )

@@ -9,7 +9,8 @@ from typing import Any
 from kerasnsoc.artifact.schema import NetworkSpec
 from kerasnsoc.nsoc.core_graph import CoreGraph
 from kerasnsoc.nsoc.errors import InputConfigurationError
-from kerasnsoc.nsoc.transform import TransformOptions, transform
+from kerasnsoc.nsoc.transform import transform
+from kerasnsoc.nsoc.transform_options import TransformOptions
 
 
 def build_core_graph(

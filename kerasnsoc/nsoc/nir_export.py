@@ -113,14 +113,22 @@ def write_nir(path: str | os.PathLike[str], graph: Any) -> None:
     ------
     ImportError
         If the library ``nir`` (extra ``nir``) is not installed.
+    TypeError
+        If `graph` is none.
     OSError
         If the file cannot be written.
     """
     import h5py
 
+    nir = require("nir", "nir")
+    if not isinstance(graph, nir.NIRGraph):
+        raise TypeError(
+            f"graph is {type(graph).__name__}, but must be a nir.NIRGraph, behind the path; "
+            f"to_nir(network) makes one"
+        )
     # Complete before it gets its name, and never half a file under it.
     stream = io.BytesIO()
-    require("nir", "nir").write(stream, graph)
+    nir.write(stream, graph)
     stream.seek(0)
     with h5py.File(stream, "r+") as file:
         empty: list[str] = []

@@ -4,79 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import prod
-from typing import Any, Literal, TypeAlias
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from kerasnsoc._extras import require
 from kerasnsoc.nsoc.errors import InvalidGraphError, UnsupportedLayerError
 from kerasnsoc.nsoc.nir_graph import NirNode, read_graph, sorted_nodes
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-
-_REMEDIES = {
-    "Conv1d": "Chips compute images; write it as a Conv2d of height 1.",
-    "Delay": "Chips have no delays; put the delay into the data.",
-    "CubaLI": "Chips have no synaptic filters; use IF neurons.",
-    "CubaLIF": "Chips have no synaptic filters; use IF neurons.",
-    "LI": "Chips have no neurons without a threshold; use IF neurons.",
-    "I": "Chips have no neurons without a threshold; use IF neurons.",
-    "LIF": "Chips have no leak per step; use IF neurons, or pass allow_lif=True for a model that "
-    "runs in Keras only.",
-    "Threshold": "A threshold needs a potential; use IF neurons.",
-}
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """What an edge carries.
-
-    NIR puts channels first, Keras puts them last. A flattened image stays an image here until a
-    dense layer takes it, since the two orders of flattening differ.
-    """
-
-    value: Any
-    shape: tuple[int, ...]  # (C, H, W) or (N,)
-    is_flat: bool = False  # an image that NIR calls a vector
-    gain: float = 1.0  # a scale that has still to be multiplied in
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """A weight layer that waits for its consumer, whose factors it will take in."""
-
-    node: NirNode
-    source: _Tensor
-    kind: Literal["conv", "dense"]
-    kernel: Floats  # as Keras has it: (Ky, Kx, C / groups, F) or (N, F)
-    bias: Floats  # (F,)
-    has_bias: bool
-    shape: tuple[int, ...]  # of the output, as NIR has it
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] | Literal["same"] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-    @property
-    def geometry(self) -> tuple[Any, ...]:
-        """What must agree in layers that can be computed as one."""
-        return (
-            self.kind,
-            self.shape,
-            self.kernel.shape[:-2],
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.source.shape[1:],
-            self.source.is_flat,
-        )
-
-    def times(self, factor: float) -> _Weights:
-        return replace(self, kernel=self.kernel * factor, bias=self.bias * factor)
+from kerasnsoc.nsoc.nir_nodes import (
+    NeuronOptions,
+    Tensor,
+    Weights,
+    concatenated,
+    convolution,
+    dense,
+    flattened,
+    neuron_arguments,
+    nir_shape,
+    unsupported,
+)
 
 
 def from_nir(
@@ -154,25 +101,15 @@ def from_nir(
     if isinstance(min_v, str):
         _check_choice("min_v", min_v, ("-threshold",))
     nodes = sorted_nodes(read_graph(graph_or_path))
-    neuron = _NeuronOptions(reset, min_v, dt, collapse_threshold, allow_lif, use_metadata)
+    neuron = NeuronOptions(reset, min_v, dt, collapse_threshold, allow_lif, use_metadata)
     return _Builder(nodes, neuron, batch, time_axis).model(name or "from_nir")
-
-
-@dataclass(frozen=True, slots=True)
-class _NeuronOptions:
-    reset: str
-    min_v: float | str | None
-    dt: float | None
-    collapse: str
-    allow_lif: bool
-    use_metadata: bool
 
 
 class _Builder:
     def __init__(
         self,
         nodes: Sequence[NirNode],
-        neuron: _NeuronOptions,
+        neuron: NeuronOptions,
         batch: int | None,
         time_axis: bool,
     ) -> None:
@@ -183,7 +120,7 @@ class _Builder:
         self._batch = batch
         self._time_axis = time_axis
         self._names: set[str] = set()
-        self._results: dict[str, _Tensor | _Weights] = {}
+        self._results: dict[str, Tensor | Weights] = {}
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
 
@@ -206,21 +143,23 @@ class _Builder:
         elif node.kind == "Identity":
             self._results[node.name] = self._joined(node)
         elif node.kind == "Conv2d":
-            self._results[node.name] = self._convolution(node, self._joined(node))
+            self._results[node.name] = convolution(
+                node, self._joined(node), self._neuron.use_metadata
+            )
         elif node.kind in ("Affine", "Linear"):
-            self._results[node.name] = self._dense(node, self._joined(node))
+            self._results[node.name] = dense(node, self._joined(node), self._neuron.use_metadata)
         elif node.kind in ("IF", "LIF"):
             self._results[node.name] = self._neurons(node)
         elif node.kind in ("SumPool2d", "AvgPool2d"):
             self._results[node.name] = self._pooling(node, self._joined(node))
         elif node.kind == "Flatten":
-            self._results[node.name] = _flattened(node, self._joined(node))
+            self._results[node.name] = flattened(node, self._joined(node))
         elif node.kind == "Scale":
             self._results[node.name] = self._scaled(node)
         else:
-            raise _unsupported(node)
+            raise unsupported(node)
 
-    def _input(self, node: NirNode) -> _Tensor:
+    def _input(self, node: NirNode) -> Tensor:
         shape = tuple(int(n) for n in np.asarray(node.node.input_type["input"]).ravel())
         if len(shape) not in (1, 3) or min(shape) < 1:
             raise UnsupportedLayerError(
@@ -232,111 +171,11 @@ class _Builder:
             (*time, *_last(shape)), batch_size=self._batch, name=self._new_name(node.name)
         )
         self._inputs.append(value)
-        return _Tensor(value, shape)
+        return Tensor(value, shape)
 
-    def _convolution(self, node: NirNode, source: _Tensor) -> _Weights:
-        weight = np.asarray(node.node.weight, np.float64)
-        bias = np.asarray(node.node.bias, np.float64).ravel()
-        groups = int(node.node.groups)
-        if weight.ndim != 4 or len(source.shape) != 3 or source.is_flat:
-            raise InvalidGraphError(
-                f"NIR node {node.name!r} (Conv2d) has weights of shape {weight.shape} and gets a "
-                f"signal of shape {_nir_shape(source)}, but it needs four axes and an image "
-                "(channels, height, width)"
-            )
-        if groups < 1 or weight.shape[1] * groups != source.shape[0] or weight.shape[0] % groups:
-            raise InvalidGraphError(
-                f"NIR node {node.name!r} (Conv2d) has weights of shape {weight.shape} in {groups} "
-                f"groups, which do not fit the {source.shape[0]} channels that it gets"
-            )
-        if bias.size != weight.shape[0]:
-            raise InvalidGraphError(
-                f"NIR node {node.name!r} (Conv2d) has {bias.size} biases for {weight.shape[0]} "
-                "features"
-            )
-        stride, dilation = node.pair("stride"), node.pair("dilation")
-        padding = self._padding(node, stride)
-        sides = []
-        for n, k, p, s, d in zip(
-            source.shape[1:],
-            weight.shape[2:],
-            (0, 0) if padding == "same" else padding,
-            stride,
-            dilation,
-            strict=True,
-        ):
-            # computed here: the library takes one side of the kernel for both axes
-            sides.append(n if padding == "same" else (n + 2 * p - d * (k - 1) - 1) // s + 1)
-        if min(sides) < 1:
-            raise InvalidGraphError(
-                f"the kernel {weight.shape[2:]} of NIR node {node.name!r} (Conv2d) does not fit "
-                f"into its input {source.shape[1:]}"
-            )
-        return _Weights(
-            node,
-            source,
-            "conv",
-            weight.transpose(2, 3, 1, 0),
-            bias,
-            self._has_bias(node, bias),
-            (weight.shape[0], *sides),
-            stride,
-            padding,
-            dilation,
-            groups,
-        )
-
-    def _padding(self, node: NirNode, stride: tuple[int, int]) -> tuple[int, int] | Literal["same"]:
-        padding = node.node.padding
-        if isinstance(padding, bytes):
-            padding = padding.decode()
-        if not isinstance(padding, str):
-            return node.pair("padding")
-        if padding == "valid":
-            return 0, 0
-        if padding == "same" and stride == (1, 1):
-            return "same"
-        raise UnsupportedLayerError(
-            f"padding of NIR node {node.name!r} (Conv2d) is {padding!r} with stride {stride}, "
-            "which frameworks read differently. Give the padding in numbers."
-        )
-
-    def _has_bias(self, node: NirNode, bias: Floats) -> bool:
-        """NIR cannot leave out a bias; one of zeros would cost memory on a chip."""
-        noted = node.notes.get("has_bias") if self._neuron.use_metadata else None
-        return bool(bias.any()) or bool(noted)
-
-    def _dense(self, node: NirNode, source: _Tensor) -> _Weights:
-        weight = np.asarray(node.node.weight, np.float64)
-        size = prod(source.shape)
-        if len(source.shape) == 3 and not source.is_flat:
-            raise InvalidGraphError(
-                f"NIR node {node.name!r} ({node.kind}) gets an image {source.shape}. Put a Flatten "
-                "before it."
-            )
-        if weight.ndim != 2 or weight.shape[1] != size:
-            raise InvalidGraphError(
-                f"NIR node {node.name!r} ({node.kind}) has weights of shape {weight.shape}, but "
-                f"its input needs (features, {size})"
-            )
-        kernel = weight.T
-        if source.is_flat:  # rows from (C, H, W) to (H, W, C), the order of Keras
-            in_order = kernel.reshape(*source.shape, -1).transpose(1, 2, 0, 3)
-            kernel = in_order.reshape(size, -1)
-        bias = np.zeros(weight.shape[0])
-        if node.kind == "Affine":
-            bias = np.asarray(node.node.bias, np.float64).ravel()
-        if bias.size != weight.shape[0]:
-            raise InvalidGraphError(
-                f"NIR node {node.name!r} ({node.kind}) has {bias.size} biases for "
-                f"{weight.shape[0]} features"
-            )
-        has_bias = self._has_bias(node, bias)
-        return _Weights(node, source, "dense", kernel, bias, has_bias, (weight.shape[0],))
-
-    def _neurons(self, node: NirNode) -> _Tensor:
+    def _neurons(self, node: NirNode) -> Tensor:
         if node.kind == "LIF" and not self._neuron.allow_lif:
-            raise _unsupported(node)
+            raise unsupported(node)
         for field in ("v_reset", "v_leak") if node.kind == "LIF" else ("v_reset",):
             if getattr(node.node, field, None) is not None and np.any(getattr(node.node, field)):
                 raise UnsupportedLayerError(
@@ -345,7 +184,7 @@ class _Builder:
                 )
         source = self._joined(node, factor=node.constant("r"))
         options: dict[str, Any] = {
-            **self._neuron_arguments(node),
+            **neuron_arguments(node, self._neuron),
             "time_axis": self._time_axis,
             "name": self._new_name(node.name),
         }
@@ -357,27 +196,7 @@ class _Builder:
             layer = self._spiking.IAF(**options)
         return replace(source, value=layer(source.value))
 
-    def _neuron_arguments(self, node: NirNode) -> dict[str, Any]:
-        noted = node.notes if self._neuron.use_metadata else {}
-        if "threshold" in noted:
-            threshold = float(noted["threshold"])
-        else:
-            threshold = node.constant("v_threshold", self._neuron.collapse)
-        if not threshold > 0:
-            raise UnsupportedLayerError(
-                f"v_threshold of NIR node {node.name!r} ({node.kind}) is {threshold:g}, but it "
-                "must be above 0, where potentials start"
-            )
-        min_v = -threshold if self._neuron.min_v == "-threshold" else self._neuron.min_v
-        if "min_v" in noted:
-            min_v = float(noted["min_v"]) if np.isfinite(noted["min_v"]) else None
-        spike_fn: Any = _text(noted.get("spike_fn", "multi"))
-        if spike_fn.startswith("max "):
-            spike_fn = ("max", int(spike_fn.removeprefix("max ")))
-        reset = _text(noted.get("reset", self._neuron.reset))
-        return {"threshold": threshold, "min_v": min_v, "reset": reset, "spike_fn": spike_fn}
-
-    def _pooling(self, node: NirNode, source: _Tensor) -> _Tensor:
+    def _pooling(self, node: NirNode, source: Tensor) -> Tensor:
         size, stride = node.pair("kernel_size"), node.pair("stride")
         if size != stride or node.pair("padding") != (0, 0):
             raise UnsupportedLayerError(
@@ -388,7 +207,7 @@ class _Builder:
         if len(source.shape) != 3 or source.is_flat:
             raise InvalidGraphError(
                 f"NIR node {node.name!r} ({node.kind}) gets a signal of shape "
-                f"{_nir_shape(source)}, but it needs an image (channels, height, width)"
+                f"{nir_shape(source)}, but it needs an image (channels, height, width)"
             )
         channels, *sides = source.shape
         pooled = tuple(n // p for n, p in zip(sides, size, strict=True))
@@ -405,11 +224,11 @@ class _Builder:
         value = self._per_step(layer)(source.value)
         return replace(source, value=value, shape=(channels, *pooled))
 
-    def _scaled(self, node: NirNode) -> _Tensor | _Weights:
+    def _scaled(self, node: NirNode) -> Tensor | Weights:
         factor = node.constant("scale")
         if len(node.sources) == 1:
             source = self._results[node.sources[0]]
-            if isinstance(source, _Weights) and self._consumers(node.sources[0]) == 1:
+            if isinstance(source, Weights) and self._consumers(node.sources[0]) == 1:
                 return source.times(factor)
         source = self._joined(node)
         return replace(source, gain=source.gain * factor)
@@ -417,10 +236,10 @@ class _Builder:
     def _consumers(self, name: str) -> int:
         return next(len(node.targets) for node in self._nodes if node.name == name)
 
-    def _joined(self, node: NirNode, factor: float = 1.0) -> _Tensor:
+    def _joined(self, node: NirNode, factor: float = 1.0) -> Tensor:
         """The sum of what the node gets, times a factor that its sources take in."""
         results = [self._results[source] for source in node.sources]
-        weights = [result for result in results if isinstance(result, _Weights)]
+        weights = [result for result in results if isinstance(result, Weights)]
         if (
             len(results) > 1
             and len(weights) == len(results)
@@ -429,10 +248,10 @@ class _Builder:
             and all(self._consumers(source) == 1 for source in node.sources)
         ):
             # one layer over all their channels: this is how a chip feeds a core from several
-            return self._layer(_concatenated(weights).times(factor), self._stacked(weights))
+            return self._layer(concatenated(weights).times(factor), self._stacked(weights))
         tensors = []
         for source, result in zip(node.sources, results, strict=True):
-            if isinstance(result, _Tensor):
+            if isinstance(result, Tensor):
                 tensors.append(self._with_gain(node, result, factor))
                 continue
             if factor == 1:
@@ -448,8 +267,8 @@ class _Builder:
         for source, tensor in zip(node.sources[1:], tensors[1:], strict=True):
             if (tensor.shape, tensor.is_flat) != (first.shape, first.is_flat):
                 raise InvalidGraphError(
-                    f"NIR node {node.name!r} ({node.kind}) gets {_nir_shape(first)} from "
-                    f"{node.sources[0]!r}, but {_nir_shape(tensor)} from {source!r}; signals that "
+                    f"NIR node {node.name!r} ({node.kind}) gets {nir_shape(first)} from "
+                    f"{node.sources[0]!r}, but {nir_shape(tensor)} from {source!r}; signals that "
                     "are summed need one shape"
                 )
         if len({tensor.gain for tensor in tensors}) != 1:
@@ -460,7 +279,7 @@ class _Builder:
         add = self._keras.layers.Add(name=self._new_name(f"{node.name}_sum"))
         return replace(first, value=add([tensor.value for tensor in tensors]))
 
-    def _with_gain(self, node: NirNode, tensor: _Tensor, factor: float) -> _Tensor:
+    def _with_gain(self, node: NirNode, tensor: Tensor, factor: float) -> Tensor:
         """The tensor, if somebody behind this node can still multiply its scale in."""
         is_last_chance = node.kind in ("IF", "LIF", "Output")
         if factor != 1 or (tensor.gain != 1 and is_last_chance):
@@ -471,12 +290,12 @@ class _Builder:
             )
         return tensor
 
-    def _stacked(self, weights: Sequence[_Weights]) -> Any:
+    def _stacked(self, weights: Sequence[Weights]) -> Any:
         values = [self._flat(w.source) if w.kind == "dense" else w.source.value for w in weights]
         name = self._new_name(f"{weights[0].node.name}_sources")
         return self._keras.layers.Concatenate(axis=-1, name=name)(values)
 
-    def _layer(self, weights: _Weights, value: Any) -> _Tensor:
+    def _layer(self, weights: Weights, value: Any) -> Tensor:
         """Build the Keras layer of a weight node and give it its weights."""
         layers = self._keras.layers
         name = self._new_name(weights.node.name)
@@ -506,9 +325,9 @@ class _Builder:
             )
         value = self._per_step(layer)(value)
         layer.set_weights([kernel, weights.bias] if weights.has_bias else [kernel])
-        return _Tensor(value, weights.shape)
+        return Tensor(value, weights.shape)
 
-    def _flat(self, tensor: _Tensor) -> Any:
+    def _flat(self, tensor: Tensor) -> Any:
         if not tensor.is_flat:
             return tensor.value
         flatten = self._keras.layers.Flatten(
@@ -516,7 +335,7 @@ class _Builder:
         )
         return self._per_step(flatten)(tensor.value)
 
-    def _in_nir_order(self, node: NirNode, tensor: _Tensor) -> Any:
+    def _in_nir_order(self, node: NirNode, tensor: Tensor) -> Any:
         """The value of an output; a flattened image in the order that NIR gives it."""
         if not tensor.is_flat:
             return tensor.value
@@ -540,42 +359,6 @@ class _Builder:
         return unique
 
 
-def _concatenated(weights: Sequence[_Weights]) -> _Weights:
-    """One weight layer over the channels of all sources."""
-    first = weights[0]
-    channels = sum(w.source.shape[0] for w in weights)
-    return replace(
-        first,
-        source=replace(first.source, shape=(channels, *first.source.shape[1:]), gain=1.0),
-        kernel=np.concatenate([w.kernel * w.source.gain for w in weights], axis=-2),
-        bias=np.sum([w.bias for w in weights], axis=0),
-        has_bias=any(w.has_bias for w in weights),
-    )
-
-
-def _flattened(node: NirNode, source: _Tensor) -> _Tensor:
-    start, end = int(node.node.start_dim), int(node.node.end_dim)
-    rank = 1 if source.is_flat else len(source.shape)
-    if rank == 1 or (start == 0 and end in (-1, rank - 1)):
-        return replace(source, is_flat=len(source.shape) == 3)
-    raise UnsupportedLayerError(
-        f"NIR node {node.name!r} (Flatten) merges the axes {start} to {end} of {source.shape}, but "
-        "only all axes together can be flattened: start_dim=0, end_dim=-1 (NIR counts no batch "
-        "axis)"
-    )
-
-
-def _unsupported(node: NirNode) -> UnsupportedLayerError:
-    remedy = _REMEDIES.get(node.kind, "Replace it by nodes of a supported type.")
-    return UnsupportedLayerError(
-        f"NIR node {node.name!r} of type {node.kind} has no counterpart here. {remedy}"
-    )
-
-
-def _nir_shape(tensor: _Tensor) -> tuple[int, ...]:
-    return (prod(tensor.shape),) if tensor.is_flat else tensor.shape
-
-
 def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Channels from first to last."""
     return (*shape[1:], shape[0])
@@ -584,10 +367,6 @@ def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _keras_name(name: str) -> str:
     # torch, as a backend, allows no dot in a name
     return re.sub(r"[^A-Za-z0-9_\-]", "_", name) or "node"
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

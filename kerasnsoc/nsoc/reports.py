@@ -143,15 +143,38 @@ def check_content(network: NSoCNetwork, devices: Sequence[str]) -> list[dict[str
 
 
 def check_text(content: Sequence[dict[str, Any]]) -> str:
-    """One line per device, and one per problem."""
-    lines = []
+    """One line per device, and one per problem; devices that refuse the same share a line."""
+    lines: list[str] = []
+    alike: dict[str, list[str]] = {}
+    blocks: list[tuple[list[str], list[str]]] = []
     for entry in content:
-        lines.append(f"{entry['device']}: {'fits' if entry['compatible'] else 'does not fit'}")
-        for problem in entry["problems"]:
-            where = f"{problem['layer']}: " if problem["layer"] else ""
-            mark = "warning, " if problem["severity"] == "warning" else ""
-            lines.append(f"  {mark}{problem['code']}: {where}{problem['message']}")
+        name = entry["device"]
+        if not get_device(name).cores:
+            blocks.append(([f"{name}: energy figures only, nothing can be placed there"], []))
+            continue
+        problems = _problem_lines(entry)
+        # messages name the device, which is all that differs between relatives
+        key = "\n".join(problems).replace(repr(name), "")
+        if problems and key in alike:
+            alike[key].append(name)
+            continue
+        verdict = "fits" if entry["compatible"] else "does not fit"
+        others = alike.setdefault(key, []) if problems else []
+        blocks.append(([f"{name}: {verdict}", *problems], others))
+    for block, others in blocks:
+        lines += block
+        if others:
+            lines.append(f"  the same holds for {', '.join(others)}")
     return "\n".join(lines)
+
+
+def _problem_lines(entry: dict[str, Any]) -> list[str]:
+    lines = []
+    for problem in entry["problems"]:
+        where = f"{problem['layer']}: " if problem["layer"] else ""
+        mark = "warning, " if problem["severity"] == "warning" else ""
+        lines.append(f"  {mark}{problem['code']}: {where}{problem['message']}")
+    return lines
 
 
 def map_content(network: NSoCNetwork, config: NSoCConfig) -> dict[str, Any]:

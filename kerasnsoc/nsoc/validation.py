@@ -1,9 +1,9 @@
-"""The rules R01 to R26 that a configuration must keep."""
+"""The rules R01 to R27 that a configuration must keep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from kerasnsoc.nsoc.errors import Problem
 from kerasnsoc.nsoc.memory import Words, bias_words, clog2, kernel_words, neuron_words
 
 AnyCore = CoreConfig | GradedCoreConfig
+Core = TypeVar("Core", CoreConfig, AnyCore)
 
 
 def validate(config: NSoCConfig, device: DeviceSpec) -> list[Problem]:
@@ -69,6 +70,13 @@ class _Checker:
         spec = self.spec_of(record)
         return self.device.limits if spec is None else self.device.limits_of(spec)
 
+    def limited(self, records: Iterable[Core]) -> Iterator[tuple[Core, CoreLimits]]:
+        """Those records whose limits are known, with these."""
+        for record in records:
+            limits = self.limits(record)
+            if limits is not None:
+                yield record, limits
+
     def spec_of(self, record: AnyCore) -> CoreSpec | None:
         return None if self.device.is_mesh else self.cores.get(record.core)
 
@@ -107,10 +115,7 @@ def _rule_kernel(c: _Checker) -> Iterator[Problem]:
 
 
 def _rule_stride_padding(c: _Checker) -> Iterator[Problem]:
-    for record in c.spiking:
-        limits = c.limits(record)
-        if limits is None:
-            continue
+    for record, limits in c.limited(c.spiking):
         for code, what, value, allowed in (
             ("R03", "stride", record.dimensions.stride, limits.strides),
             ("R04", "padding", record.dimensions.padding, limits.paddings),
@@ -130,10 +135,7 @@ def _list(numbers: Sequence[int]) -> str:
 
 
 def _rule_maps(c: _Checker) -> Iterator[Problem]:
-    for record in c.config.cores:
-        limits = c.limits(record)
-        if limits is None:
-            continue
+    for record, limits in c.limited(c.config.cores):
         features, height, width = _neuron_shape(record)
         channels, in_height, in_width = record.in_shape
         if not 1 <= min(in_height, in_width) <= max(in_height, in_width) <= limits.max_in_xy:
@@ -161,10 +163,7 @@ def _rule_maps(c: _Checker) -> Iterator[Problem]:
 
 
 def _rule_numbers(c: _Checker) -> Iterator[Problem]:
-    for record in c.spiking:
-        limits = c.limits(record)
-        if limits is None:
-            continue
+    for record, limits in c.limited(c.spiking):
         for code, what, array, bits in (
             ("R08", "weights", record.weights, limits.weight_bits),
             ("R09", "biases", record.biases, limits.bias_bits),
@@ -218,10 +217,7 @@ def _first_outside(array: npt.NDArray[Any], bits: int) -> tuple[int, ...] | None
 
 
 def _rule_destinations(c: _Checker) -> Iterator[Problem]:
-    for record in c.config.cores:
-        limits = c.limits(record)
-        if limits is None:
-            continue
+    for record, limits in c.limited(c.config.cores):
         enabled = [d for d in record.destinations if d.enable]
         for d in enabled:
             size = d.pooling
@@ -231,9 +227,13 @@ def _rule_destinations(c: _Checker) -> Iterator[Problem]:
                 yield Problem(
                     "R12",
                     record.name,
-                    f"pooling {_pair(size)} (x, y) behind it; allowed are {square}each "
-                    f"{_list(limits.poolings)}. Use a stride, or pool in two steps with a layer in "
-                    "between.",
+                    f"pooling {_pair(size)} (x, y) behind it; "
+                    + (
+                        f"allowed are {square}each {_list(limits.poolings)}. Use a stride, or pool "
+                        "in two steps with a layer in between."
+                        if limits.poolings != (1,)
+                        else f"{c.device.name!r} has no pooling between cores. Use a stride."
+                    ),
                 )
         count = sum(d.layer is not None for d in enabled)
         if count > limits.fan_out:
@@ -439,10 +439,9 @@ def _rule_dvs(c: _Checker) -> Iterator[Problem]:
 
 
 def _rule_address(c: _Checker) -> Iterator[Problem]:
-    for record in c.config.cores:
-        limits = c.limits(record)
+    for record, limits in c.limited(c.config.cores):
         shape = _neuron_shape(record)
-        if limits is None or min(shape) < 1:
+        if min(shape) < 1:
             continue
         bits = sum(clog2(n) for n in shape)
         if bits > limits.address_bits:
@@ -510,6 +509,20 @@ def _rule_blocks(c: _Checker) -> Iterator[Problem]:
         yield Problem("R23", "", message)
 
 
+def _rule_potentials(c: _Checker) -> Iterator[Problem]:
+    numeric = c.config.numeric
+    if numeric.mode == "packet" and not numeric.persistent and c.spiking:
+        yield Problem(
+            "R27",
+            "",
+            f"integrate-and-fire neurons on {c.device.name!r} forget their potentials at the end "
+            "of each packet, so that each time step counts by itself. Send a whole sample as one "
+            "packet, or use a device that keeps them ('loihi'); a config_modifier that sets "
+            "numeric.persistent emulates one.",
+            "warning",
+        )
+
+
 def _rule_readout(c: _Checker) -> Iterator[Problem]:
     readout = c.config.readout
     if readout is None or not readout.enable:
@@ -561,5 +574,6 @@ _RULES: tuple[Callable[[_Checker], Iterator[Problem]], ...] = (
     _rule_address,
     _rule_shapes,
     _rule_blocks,
+    _rule_potentials,
     _rule_readout,
 )

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc._extras import require
+from kerasnsoc._progress import with_progress
 from kerasnsoc._tables import render
 from kerasnsoc.quantization import graph, neural
 from kerasnsoc.quantization.activations import QuantizedActivation
 from kerasnsoc.quantization.graph import Graph, Node
-from kerasnsoc.quantization.progress import with_progress
 from kerasnsoc.quantization.quantizers import LinearWeightQuantizer, Quantizer
 from kerasnsoc.quantization.samples import Samples, check_batch_size, read_samples
 from kerasnsoc.quantization.scoring import (

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc._extras import require
+from kerasnsoc._progress import with_progress
 from kerasnsoc._tables import render
 from kerasnsoc.quantization import graph, neural
 from kerasnsoc.quantization.activations import QuantizedActivation, QuantizedReLU
 from kerasnsoc.quantization.analysis import layer_bits, probe, weight_errors
 from kerasnsoc.quantization.graph import Graph, Node
 from kerasnsoc.quantization.joined import Groups, joined_activations
-from kerasnsoc.quantization.progress import with_progress
 from kerasnsoc.quantization.quantizers import Quantizer
 from kerasnsoc.quantization.ranges import (
     ActivationHistogram,

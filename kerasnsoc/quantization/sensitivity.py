@@ -12,11 +12,11 @@ import keras
 import numpy as np
 
 from kerasnsoc._extras import require
+from kerasnsoc._progress import with_progress
 from kerasnsoc._tables import render
 from kerasnsoc.quantization import graph, neural, quantizers
 from kerasnsoc.quantization.calibration import calibrate
 from kerasnsoc.quantization.graph import Graph, Node
-from kerasnsoc.quantization.progress import with_progress
 from kerasnsoc.quantization.quantizers import Quantizer
 from kerasnsoc.quantization.ranges import WeightRanges, check_weight_ranges, kernel_quantizer
 from kerasnsoc.quantization.rewriter import quantize

@@ -79,9 +79,8 @@ class ModelReport:
         One row per device, cheapest first: name, interval in J, grade, sources.
     chips : tuple of dict
         One row per chip family: which layers its published limits refuse.
-    placement : dict
-        Where the layers go on the emulated mesh ``device``, or the ``problem`` that is in the way;
-        with inputs the latency of a frame in microseconds.
+    placements : tuple of dict
+        One row per kind of chip, as of `kerasnsoc.reports.placement.placements`.
     parity : dict or None
         Values compared with and differing from the exact Keras forward.
     metadata : str
@@ -95,7 +94,7 @@ class ModelReport:
     accuracy: float | None
     energy: tuple[dict[str, Any], ...]
     chips: tuple[dict[str, Any], ...]
-    placement: dict[str, Any]
+    placements: tuple[dict[str, Any], ...]
     parity: dict[str, Any] | None
     metadata: str
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,16 +25,11 @@ from kerasnsoc.artifact.schema import (
 from kerasnsoc.energy import compare_devices
 from kerasnsoc.nsoc import model_hardware_incompatibilities
 from kerasnsoc.reports.facts import LayerFacts, ModelReport
+from kerasnsoc.reports.placement import placements
 from kerasnsoc.runtime import Model, NsocVersion
 
 OBSERVED_SAMPLES = 256
 """Neurons are watched for so many samples at most."""
-
-CHIP = "akd1000"
-"""The mesh on which graded networks are placed and emulated."""
-
-EMULATED_SAMPLES = 4
-FRAME_PERIOD_US = 1e5
 
 POTENTIAL_SAMPLES = 16
 """Potentials for so many: every layer is run once more for them."""
@@ -107,7 +101,7 @@ def report(
         accuracy=accuracy,
         energy=energy,
         chips=_chips(model),
-        placement=_placement(spec, inputs),
+        placements=placements(spec, inputs),
         parity=parity,
         metadata=json.dumps(dict(spec.metadata), indent=2, sort_keys=True),
     )
@@ -237,32 +231,6 @@ def _chips(model: Model) -> tuple[dict[str, Any], ...]:
         for version in NsocVersion
         if version is not NsocVersion.Unknown
     )
-
-
-def _placement(spec: NetworkSpec, inputs: npt.NDArray[Any] | None) -> dict[str, Any]:
-    """Where the layers go on an emulated mesh, and how long a frame takes there."""
-    from kerasnsoc.nsoc.emulator import NSoCEmulator
-    from kerasnsoc.nsoc.emulator_files import frames_as_input
-    from kerasnsoc.nsoc.errors import NSoCError
-    from kerasnsoc.nsoc.network import NSoCNetwork
-    from kerasnsoc.nsoc.reports import map_content, map_text
-
-    found: dict[str, Any] = {"device": CHIP, "layers": "", "problem": "", "latency_us": None}
-    if spec.time_step is not None:
-        return {**found, "problem": "the network runs over time, the mesh frame by frame"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            network = NSoCNetwork(spec)
-            config = network.make_config(device=CHIP)
-        except NSoCError as error:
-            return {**found, "problem": str(error)}
-        found["layers"] = map_text(map_content(network, config))
-        if inputs is not None:
-            frames = frames_as_input(config, inputs[:EMULATED_SAMPLES], FRAME_PERIOD_US)
-            ranks = NSoCEmulator(config).run(frames).latency.summary()["packet_ps"]
-            found["latency_us"] = {key: ranks[key] / 1e6 for key in ("min", "p50", "max")}
-    return found
 
 
 def _parity(keras_model: Any, model: Model, inputs: npt.NDArray[Any]) -> dict[str, Any]:

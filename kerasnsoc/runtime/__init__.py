@@ -38,6 +38,7 @@ from kerasnsoc.runtime.layers import (
     SeparableConvolutional,
 )
 from kerasnsoc.runtime.model import Model
+from kerasnsoc.runtime.random_inputs import random_inputs
 from kerasnsoc.runtime.statistics import LayerStatistics
 from kerasnsoc.runtime.stream import StreamResult, event_batch
 from kerasnsoc.runtime.tensors import Dense, events_to_dense
@@ -80,6 +81,7 @@ __all__ = [
     "has_backend",
     "iter_events",
     "make_events",
+    "random_inputs",
     "read_events",
     "sniff_event_format",
 ]

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kerasnsoc._progress import with_progress
 from kerasnsoc._tables import render
 from kerasnsoc.runtime.model import Model
 from kerasnsoc.runtime.plan import chosen_kernel
+from kerasnsoc.runtime.random_inputs import random_inputs
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class BenchmarkRow:
     Attributes
     ----------
     batch_size : int
+    samples : int
+        Different ones that each round ran.
     calls : int
         Of `Model.forward` in each round.
     frames_per_second : float
@@ -33,6 +37,7 @@ class BenchmarkRow:
     """
 
     batch_size: int
+    samples: int
     calls: int
     frames_per_second: float
     slowest: float
@@ -69,6 +74,7 @@ class BenchmarkReport:
         rows = [
             [
                 str(row.batch_size),
+                f"{row.samples:,}",
                 f"{row.frames_per_second:,.1f}",
                 f"{row.slowest:,.1f}",
                 f"{row.fastest:,.1f}",
@@ -76,7 +82,14 @@ class BenchmarkReport:
             ]
             for row in self.rows
         ]
-        columns = ["batch", "frames/s, median", "slowest round", "fastest round", "ms per call"]
+        columns = [
+            "batch",
+            "samples",
+            "frames/s, median",
+            "slowest round",
+            "fastest round",
+            "ms per call",
+        ]
         threads = "automatic" if self.threads is None else str(self.threads)
         title = f"Kernel {self.kernel}, threads {threads}, {self.inputs}, {self.rounds} rounds"
         return render(columns, rows, title)
@@ -89,7 +102,9 @@ def benchmark(
     batch_sizes: Sequence[int] = (1, 32),
     rounds: int = 7,
     round_seconds: float = 0.1,
+    most_seconds: float = 60.0,
     threads: int | None = None,
+    progress: bool | None = None,
 ) -> BenchmarkReport:
     """Measure frames per second.
 
@@ -106,8 +121,13 @@ def benchmark(
         Each round counts once; the median is robust against what else the machine does.
     round_seconds : float
         Least time of one round, in seconds.
+    most_seconds : float
+        About the longest time for a batch size: of inputs that take longer, each round runs the
+        first ones only, at least one batch.
     threads : int, optional
         As for `Model.forward`.
+    progress : bool, optional
+        Show a bar. Default: on a terminal, if tqdm is installed.
 
     Returns
     -------
@@ -117,19 +137,24 @@ def benchmark(
     ------
     TypeError, ValueError
         If an argument is out of its range, or the inputs do not fit.
+    ImportError
+        If ``progress=True`` and tqdm is not installed.
     """
-    if rounds < 1 or not round_seconds > 0 or not batch_sizes or min(batch_sizes) < 1:
+    times = (round_seconds, most_seconds)
+    if rounds < 1 or not min(times) > 0 or not batch_sizes or min(batch_sizes) < 1:
         raise ValueError(
-            f"rounds is {rounds}, round_seconds {round_seconds} and batch_sizes "
-            f"{tuple(batch_sizes)}, but all must be positive"
+            f"rounds is {rounds}, round_seconds {round_seconds}, most_seconds {most_seconds} and "
+            f"batch_sizes {tuple(batch_sizes)}, but all must be positive"
         )
     source = model if isinstance(model, Model) else Model(os.fspath(model))
     runner = Model.from_spec(source.to_spec())
     if inputs is not None and len(inputs) == 0:
         raise ValueError("inputs holds no samples: pass at least one")
     name = "given inputs" if inputs is not None else "random inputs"
-    samples = _random_inputs(runner, max(batch_sizes)) if inputs is None else inputs
-    rows = tuple(_measure(runner, samples, n, rounds, round_seconds, threads) for n in batch_sizes)
+    samples = random_inputs(runner, max(batch_sizes)) if inputs is None else inputs
+    rows = tuple(
+        _measure(runner, samples, n, rounds, times, threads, progress) for n in batch_sizes
+    )
     return BenchmarkReport(chosen_kernel(), threads, name, rounds, rows)
 
 
@@ -138,33 +163,29 @@ def _measure(
     samples: npt.NDArray[Any],
     batch_size: int,
     rounds: int,
-    round_seconds: float,
+    times: tuple[float, float],
     threads: int | None,
+    progress: bool | None,
 ) -> BenchmarkRow:
+    """Rounds of one batch size; `times` are the least of a round and the most of all."""
     count = max(1, len(samples) // batch_size)
     order = np.arange(count * batch_size).reshape(count, batch_size) % len(samples)
-    batches = [np.ascontiguousarray(samples[places]) for places in order]
-    model.forward(batches[0], threads=threads)  # prepares plans
+    first = np.ascontiguousarray(samples[order[0]])
+    model.forward(first, threads=threads)  # prepares plans
     start = time.perf_counter()
-    model.forward(batches[0], threads=threads)
-    calls = max(1, round(round_seconds / max(time.perf_counter() - start, 1e-7)))
+    model.forward(first, threads=threads)
+    call_seconds = max(time.perf_counter() - start, 1e-7)
+    count = max(1, min(count, int(times[1] / (rounds * call_seconds))))
+    batches = [np.ascontiguousarray(samples[places]) for places in order[:count]]
+    calls = max(1, round(times[0] / call_seconds))
     calls = -(-calls // count) * count  # every round sees the same batches
     rates = []
-    for _ in range(rounds):
+    for _ in with_progress(range(rounds), f"batches of {batch_size}", progress):
         start = time.perf_counter()
         for call in range(calls):
             model.forward(batches[call % count], threads=threads)
         rates.append(calls * batch_size / (time.perf_counter() - start))
-    return BenchmarkRow(batch_size, calls, statistics.median(rates), min(rates), max(rates))
-
-
-def _random_inputs(model: Model, samples: int) -> npt.NDArray[np.uint8]:
-    spec = model.to_spec().input
-    height, width, channels = spec.shape_hwc
-    rng = np.random.default_rng(0)
-    if spec.kind == "image":
-        shape = (samples, height, width, channels)
-        return rng.integers(0, 1 << spec.bits, shape, dtype=np.uint8)
-    values = rng.integers(1, 1 << spec.bits, (samples, width, height, channels), dtype=np.uint8)
-    values[rng.random(values.shape) < 0.9] = 0
-    return values
+    distinct = min(len(samples), count * batch_size)
+    return BenchmarkRow(
+        batch_size, distinct, calls, statistics.median(rates), min(rates), max(rates)
+    )

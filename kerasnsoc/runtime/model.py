@@ -340,7 +340,8 @@ class Model:
             If their shape or a value does not fit, the model is empty or a layer does not reach
             the output; nothing has been counted then.
         OverflowError
-            If a potential leaves 32 bits, or a filter the range of floats.
+            If a potential leaves 32 bits, or a filter the range of floats. Potentials that are kept
+            stay as they were, as with any error.
         """
         if self._time_step is not None:
             return self._run_over_time(inputs, stateful, form, threads)[0]
@@ -994,13 +995,16 @@ class Model:
         if stateful:
             with self._guard:  # what is carried belongs to one call at a time
                 if self._states is None:
-                    self._states = network.start(samples)
+                    states = network.start(samples)
                 elif self._states.samples != samples:
                     raise ValueError(
                         f"inputs has {samples} samples, but the potentials that are kept belong to "
                         f"{self._states.samples}. Go on with as many, or call reset_states()."
                     )
-                found, totals = network.run(inputs_sti, self._states, form=form, threads=threads)
+                else:
+                    states = self._states.copy()  # a call that fails leaves those that are kept
+                found, totals = network.run(inputs_sti, states, form=form, threads=threads)
+                self._states = states
         else:
             states = network.start(samples)
             found, totals = network.run(inputs_sti, states, form=form, threads=threads)

@@ -2,7 +2,8 @@
 
 No layer feeds an earlier one, so that a layer can run over all steps of a sequence before the next
 one begins. The potentials of all steps that have an event go through the same kernels as frames;
-steps without an event cost nothing there, and nothing at all where neurons have no bias either.
+steps without an event cost nothing there. What biases do meanwhile is a multiple of them, which is
+added when the next event comes, or just before a neuron could spike.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from kerasnsoc.artifact.schema import (
 from kerasnsoc.runtime.batches import run_batch
 from kerasnsoc.runtime.emission import emitted, pooled_along
 from kerasnsoc.runtime.plan import CompiledNetwork, Form
-from kerasnsoc_ext import Neurons, has_events
+from kerasnsoc_ext import FOREVER, Neurons, has_events
 
 VALUES_AT_ONCE = 1 << 23
 """Potentials that are held at a time; longer sequences and larger batches run in parts."""
@@ -54,18 +55,37 @@ class States:
     Attributes
     ----------
     carried : list of ndarray or None, one per layer, rows are samples
-    settled : list of bool
-        Whether no potential of the layer can reach its threshold.
+    owed_ls : ndarray of int64, shape (layers, samples)
+        Steps without an event that `carried` does not show yet.
+    quiet_ls : ndarray of int64, shape (layers, samples)
+        In how many more steps in which nothing arrives a layer surely sends nothing on; 0 where
+        nothing is known.
     """
 
     samples: int
     carried: list[Carried]
-    settled: list[bool]
+    owed_ls: npt.NDArray[np.int64]
+    quiet_ls: npt.NDArray[np.int64]
+
+    def copy(self) -> States:
+        """The same, in memory of its own."""
+        carried = [None if c is None else c.copy() for c in self.carried]
+        return States(self.samples, carried, self.owed_ls.copy(), self.quiet_ls.copy())
 
     def part(self, samples: slice) -> States:
         """Some of the samples, sharing memory."""
         rows = [None if c is None else c[samples] for c in self.carried]
-        return States(samples.stop - samples.start, rows, list(self.settled))
+        owed_ls, quiet_ls = self.owed_ls[:, samples], self.quiet_ls[:, samples]
+        return States(samples.stop - samples.start, rows, owed_ls, quiet_ls)
+
+    def let_pass(self, steps: int, layers: slice) -> bool:
+        """Let steps pass in which nothing arrives, if surely no such layer sends anything on."""
+        quiet_ls = self.quiet_ls[layers]
+        if quiet_ls.min(initial=FOREVER) < steps:
+            return False
+        self.owed_ls[layers] += steps
+        quiet_ls[quiet_ls < FOREVER] -= steps
+        return True
 
 
 @dataclass(eq=False)
@@ -166,7 +186,8 @@ class TimeNetwork:
     def start(self, samples: int) -> States:
         """The artifact's initial potentials, for a number of samples."""
         carried = [stage.start(samples) for stage in self._stages]
-        return States(samples, carried, [True] * len(carried))
+        quiet_ls = np.repeat(np.array([[stage.quiet] for stage in self._stages]), samples, axis=1)
+        return States(samples, carried, np.zeros_like(quiet_ls), quiet_ls)
 
     def run(
         self,
@@ -206,7 +227,6 @@ class TimeNetwork:
             stage.name: np.zeros((samples, steps, stage.outputs), stage.returned)
             for stage in wanted
         }
-        ends: list[list[bool]] = []
         for some, spans in _parts(samples, steps, max(1, VALUES_AT_ONCE // self._largest)):
             states_part = states.part(some)
             for span in spans:
@@ -221,9 +241,6 @@ class TimeNetwork:
                 rows = np.ascontiguousarray(inputs_sti[some, span])
                 for name, values in self._run_part(rows, part, collected):
                     collected[name][some, span] = values
-            ends.append(states_part.settled)
-        if ends:
-            states.settled = [all(layer) for layer in zip(*ends, strict=True)]
         return {name: self._in_keras_layout(name, v) for name, v in collected.items()}, totals
 
     def _run_part(
@@ -233,9 +250,11 @@ class TimeNetwork:
         rows = inputs_sti.reshape(part.samples * part.steps, -1)
         part.active = has_events(rows)
         values = rows if part.active.any() else None
+        if values is None and part.states.let_pass(part.steps, slice(None)):
+            return
         for index, stage in enumerate(self._stages):
             # a chain: each layer is fed by the one before
-            if stage.rests(index, part):
+            if values is None and part.states.let_pass(part.steps, slice(index, index + 1)):
                 continue
             if values is None:
                 values = stage.nothing(part)
@@ -290,6 +309,9 @@ class _Stage:
 
     nbytes = packed_nbytes = 0
 
+    quiet = FOREVER
+    """Before the first step, see `States.quiet_ls`."""
+
     def __init__(self, layer: LayerSpec) -> None:
         self.name = layer.name
         self.inputs = self.outputs = 0
@@ -302,10 +324,6 @@ class _Stage:
     def start(self, samples: int) -> Carried:
         """What is carried before the first step."""
         return None
-
-    def rests(self, index: int, part: _Part) -> bool:
-        """Whether nothing arrives, nothing changes and nothing is sent on, in no row."""
-        return not part.active.any()
 
     def nothing(self, part: _Part) -> Values:
         """Rows without an event."""
@@ -394,6 +412,9 @@ class _Weights(_Stage):
                 shift=neuron.shift,
             )
             self._initial = layer.variables["initial_potential"].reshape(-1)
+            self.quiet = self._neurons.quiet(self._initial)
+        if not self._is_silent_at_rest:
+            self.quiet = 0
         if self._is_graded:
             self.returned = np.uint8
 
@@ -405,13 +426,6 @@ class _Weights(_Stage):
         if self._neurons is None:
             return None
         return np.repeat(self._initial[np.newaxis], samples, axis=0)
-
-    def rests(self, index: int, part: _Part) -> bool:
-        if part.active.any() or not self._is_silent_at_rest:
-            return False
-        if self._neurons is None:
-            return True
-        return part.states.settled[index] and not self._neurons.acts_alone
 
     def run(self, index: int, values: Values, part: _Part) -> Values:
         is_active = part.active
@@ -439,14 +453,17 @@ class _Weights(_Stage):
             (part.samples, part.steps, self.outputs), np.uint8 if self._sends_bytes else np.int32
         )
         fired = np.empty((part.samples, part.steps, 2), np.int64)
-        part.states.settled[index] = self._neurons.integrate(
+        self._neurons.integrate(
             results,
             row_of_step.reshape(part.samples, part.steps),
             carried,
             spikes,
             fired,
-            part.states.settled[index],
+            part.states.owed_ls[index],
+            part.states.quiet_ls[index],
         )
+        if not self._is_silent_at_rest:
+            part.states.quiet_ls[index] = 0
         part.active = fired[:, :, 0].reshape(-1) > 0
         events_out, spikes_out = (int(n) for n in fired.sum(axis=(0, 1)))
         part.totals.layers[index] += (events_in, synaptic_ops, events_out)
@@ -537,6 +554,7 @@ class _Filter(_Stage):
     """A linear filter on real values, in double precision."""
 
     returned = np.float32
+    quiet = 0  # its levels decay
 
     def __init__(self, layer: LayerSpec, p: FilterParameters, time_step: float) -> None:
         super().__init__(layer)
@@ -555,9 +573,6 @@ class _Filter(_Stage):
         carried = np.zeros((samples, 2, self._level.size))
         carried[:, 1] = self._level
         return carried
-
-    def rests(self, index: int, part: _Part) -> bool:
-        return False  # its levels decay
 
     def run(self, index: int, values: Values, part: _Part) -> Values:
         with _finite(self.name):

@@ -33,7 +33,7 @@ from kerasnsoc_ext import Caller, Network, Plan, available_kernels
 Form: TypeAlias = Literal["auto", "dense", "events"]
 
 FORMS: tuple[Form, ...] = ("auto", "dense", "events")
-KERNELS = ("scalar", "avx2", "avx512vnni", "amx", "neon")
+KERNELS = ("scalar", "avx2", "avx512vnni", "amx", "neon", "neon_dotprod", "neon_i8mm")
 """All kernel rows that a build for some CPU may have."""
 
 

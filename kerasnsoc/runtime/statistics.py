@@ -211,8 +211,12 @@ class ModelStatistics:
         spikes_l : sequence of int, optional
             Over time: spikes that each layer sent on.
         """
-        rows = [self.layers[name].totals for name in names]
-        Tally(rows, self._totals, self._seconds).add(samples, totals_lk, seconds)
+        tally = self.tally
+        if list(names) != list(self.layers):  # another thread has added or removed a layer
+            rows = [self.layers[name].totals for name in names]
+            tally = Tally(rows, self._totals, self._seconds)
+        # a call that has already learned must not fail here: nothing is allocated for it
+        tally.add(samples, totals_lk, seconds)
         if spikes_l is not None:
             with _lock:
                 for name, spikes in zip(names, spikes_l, strict=True):

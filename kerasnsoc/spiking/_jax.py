@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -40,6 +41,14 @@ def refuse_fixed_time_step(layer: Any) -> None:
             "the value that it has now. Pass a number as dt; or compile the model with "
             "run_eagerly=True; or use the TensorFlow backend."
         )
+
+
+def must_be_called(layers: Iterable[Any]) -> bool:
+    """Whether one of the layers would be refused in `predict`, but not in a call."""
+    return keras.backend.backend() == "jax" and any(
+        getattr(layer, "stateful", False) or is_variable(getattr(layer, "dt", None))
+        for layer in layers
+    )
 
 
 def _is_compiling() -> bool:

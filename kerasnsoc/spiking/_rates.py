@@ -10,6 +10,9 @@ import numpy as np
 from keras import ops
 
 from kerasnsoc.spiking._graph import flat_layers, run
+from kerasnsoc.spiking._jax import must_be_called
+
+BATCH = 32  # as in `predict`
 
 
 def measure_rates(
@@ -38,8 +41,12 @@ def measure_rates(
     # Data sets bring their own batch size, and predict refuses a second one.
     has_batches = not isinstance(data, np.ndarray | list | tuple | dict) and not ops.is_tensor(data)
     options = {} if batch is None or has_batches else {"batch_size": batch}
+    probe = _Probe(graph, scales)
     try:
-        sums = _Probe(graph, scales).predict(data, verbose=0, **options)
+        if has_batches or not must_be_called(flat_layers(graph)):
+            sums = probe.predict(data, verbose=0, **options)
+        else:
+            sums = _called(probe, data, batch or BATCH)
     finally:
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
@@ -47,6 +54,15 @@ def measure_rates(
     with np.errstate(invalid="ignore", divide="ignore"):
         inputs, outputs = total[:, 0] / total[:, 1], total[:, 2] / total[:, 3]
     return inputs.tolist(), outputs.tolist()
+
+
+def _called(probe: keras.Model, data: Any, batch: int) -> Any:
+    """What `predict` returns, without its compiled function."""
+    parts = keras.tree.map_structure(np.asarray, data)
+    size = len(keras.tree.flatten(parts)[0])
+    spans = [slice(first, first + batch) for first in range(0, size, batch)]
+    tables = (probe(keras.tree.map_structure(lambda a, s=s: a[s], parts)) for s in spans)
+    return np.concatenate([ops.convert_to_numpy(table) for table in tables])
 
 
 class _Probe(keras.Model):

@@ -23,7 +23,9 @@ class KerasSpikingCell(keras.layers.Layer):
 
     A subclass supplies `call_training` and `call_inference`. Cells work in a plain
     `keras.layers.RNN` as well, as long as their size has one dimension; note that
-    ``RNN.reset_state`` writes zeros there, whatever the cell's initial state is.
+    ``RNN.reset_state`` writes zeros there, whatever the cell's initial state is, and that with the
+    JAX backend a Variable as `dt` is refused in compiled functions only where no `initial_state` is
+    given: inside the loop a cell cannot tell.
 
     Parameters
     ----------
@@ -115,6 +117,8 @@ class KerasSpikingCell(keras.layers.Layer):
         return [ops.zeros((batch, *shape), dtype=dtype)]
 
     def _batch_and_dtype(self, inputs: Any, batch_size: Any, dtype: str | None) -> tuple[Any, str]:
+        # a plain RNN asks for the state outside its loop, inside of which everything is compiled
+        refuse_fixed_time_step(self)
         if batch_size is None:
             if inputs is None:
                 raise ValueError(

@@ -98,6 +98,7 @@ def create(
     weight_bits: Annotated[int, typer.Option("--weight_bits", "-wq", min=0, max=8)] = 0,
     activation_bits: Annotated[int, typer.Option("--activation_bits", "-aq", min=0, max=8)] = 0,
     summary: Annotated[bool, typer.Option("--summary", help="Print the layers.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build a model of the zoo and save it."""
     name = _ALIASES.get(model, model)
@@ -130,7 +131,11 @@ def create(
         path = path.with_name(f"{path.name}.keras")
     built.save(path)
     if summary:
-        built.summary()
+        built.summary(print_fn=lambda text: typer.echo(text, err=as_json))
+    if as_json:
+        content = {"name": built.name, "parameters": built.count_params(), "output": str(path)}
+        typer.echo(json.dumps(content, indent=2))
+        return
     typer.echo(f"{built.name}: {built.count_params():,} parameters, saved as {path}")
 
 
@@ -220,7 +225,7 @@ def train(
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network by its recipe; what was interrupted goes on when called again."""
+    """Train a network by its recipe, or go on with it."""
     _quiet()
     from kerasnsoc.zoo.recipes.catalog import get_task
 
@@ -230,7 +235,7 @@ def train(
             raise typer.BadParameter("rescale is for imagenet")
         if model is None or image_size is None:
             raise typer.BadParameter("rescale needs --model FILE and --image_size N")
-        _rescale(model, image_size, model if savemodel is None else savemodel)
+        _rescale(model, image_size, model if savemodel is None else savemodel, as_json)
         return
     samples = is_imagenet and action is Action.EXTRACT
     if (image_size, num_samples) != (None, None) and not samples:
@@ -332,7 +337,7 @@ def prune(
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Delete filters with small weights, as long as the metric hardly suffers."""
+    """Delete filters that a network hardly needs."""
     _quiet()
     from kerasnsoc.zoo.recipes.catalog import get_task
 
@@ -433,26 +438,32 @@ def list_networks(as_json: AsJson = False) -> None:
 
 
 @zoo.command()
-def fetch(key: Annotated[str, typer.Argument(metavar="KEY")]) -> None:
+def fetch(key: Annotated[str, typer.Argument(metavar="KEY")], as_json: AsJson = False) -> None:
     """Print the path of a verified network; download it if allowed."""
     from kerasnsoc.zoo.registry import pretrained_path
 
-    typer.echo(str(pretrained_path(key)))
+    path = str(pretrained_path(key))
+    typer.echo(json.dumps({"key": key, "path": path}, indent=2) if as_json else path)
 
 
 @zoo.command("verify")
-def verify_networks() -> None:
+def verify_networks(as_json: AsJson = False) -> None:
     """Check digest and content of all networks that are here."""
     from kerasnsoc.artifact import load
     from kerasnsoc.zoo.registry import list_pretrained, read_pretrained
 
+    verified = []
     for record in list_pretrained():
         if not record.is_bundled:
             continue
         content = read_pretrained(record.key)
         if record.format == "nsoc":
             load(content)
-        typer.echo(f"ok: {record.key}, sha256 {record.sha256}")
+        verified.append({"key": record.key, "ok": True, "sha256": record.sha256})
+        if not as_json:
+            typer.echo(f"ok: {record.key}, sha256 {record.sha256}")
+    if as_json:
+        typer.echo(json.dumps(verified, indent=2))
 
 
 def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) -> Any:
@@ -499,12 +510,17 @@ def _check_paths(*paths: Path | None) -> None:
             raise FileNotFoundError(f"{path} does not exist")
 
 
-def _rescale(model: Path, image_size: int, save: Path) -> None:
+def _rescale(model: Path, image_size: int, save: Path, as_json: bool) -> None:
     from kerasnsoc.quantization import load_quantized_model
     from kerasnsoc.zoo.imagenet.rescaling import rescale_model
 
     rescaled = rescale_model(load_quantized_model(model, compile=False), image_size)
     rescaled.save(save)
+    if as_json:
+        shape = list(rescaled.input_shape[1:])
+        content = {"name": rescaled.name, "input_shape": shape, "output": str(save)}
+        typer.echo(json.dumps(content, indent=2))
+        return
     typer.echo(f"{rescaled.name}: input {rescaled.input_shape[1:]}, saved as {save}")
 
 

@@ -9,7 +9,7 @@ typedef struct { int32_t core, spike, slot; } frame;
 static int log_spikes(kne_chip *chip, int32_t index, int64_t root)
 {
     const kne_core *core = &chip->core[index];
-    if (!core->is_monitored || core->rule == KNE_POTENTIALS)
+    if (!core->is_logged)
         return 1;
     for (int32_t i = 0; i < core->spike_count; i++) {
         const kne_spike *spike = &core->spikes[i];

@@ -39,9 +39,9 @@ enum { KNE_T_DECODE, KNE_T_SYN, KNE_T_EMIT, KNE_T_LEAK, KNE_T_UPD, KNE_T_UPD_ACT
 enum {
     KNE_EVENTS_IN, KNE_PROCESSED, KNE_SYNOPS, KNE_LEAK_UPDATES, KNE_NEURON_UPDATES, KNE_NEURONS_FIRED,
     KNE_SPIKES_OUT, KNE_DECIMATED, KNE_POOL_CROPPED, KNE_BUSY_PS, KNE_WAIT_PS, KNE_HOLD_PS, KNE_STALL_PS,
-    KNE_QUEUE_MAX, KNE_DROPS, KNE_COUNTERS
+    KNE_QUEUE_MAX, KNE_DROPS, KNE_BLOCKED_PS, KNE_SATURATED, KNE_COUNTERS
 };
-enum { KNE_PACKETS, KNE_HOPS_STAR, KNE_HOPS_X, KNE_HOPS_Y, KNE_NOC_COUNTERS };
+enum { KNE_PACKETS, KNE_HOPS_STAR, KNE_HOPS_X, KNE_HOPS_Y, KNE_INPUT_WAIT_PS, KNE_NOC_COUNTERS };
 
 typedef struct {
     int32_t target;     /* a core, or -1: out of the chip */
@@ -90,6 +90,7 @@ typedef struct {
     int32_t slots, edges, is_entry; /* edges: incoming; is_entry: takes events from outside */
     const kne_slot *slot;
     int32_t node, lanes, is_monitored;
+    int32_t is_logged; /* what it sends is recorded: monitored spikes, or values for a later pass */
     int32_t drops_when_full;
     int64_t capacity, time[KNE_TIMES];
     int64_t counter[KNE_COUNTERS];
@@ -111,6 +112,7 @@ typedef struct {
     const int64_t *time;
     const int32_t *x, *y, *c, *payload;
     const uint8_t *kind;
+    const int32_t *port; /* an event goes to the entries of its port */
 } kne_roots;
 
 struct kne_queues;
@@ -120,7 +122,9 @@ typedef struct {
     kne_core *core;           /* in topological order */
     int32_t entries;
     const kne_slot *entry; /* in model order */
-    int32_t needs_tokens, is_causal, layer_delay, is_barrier, emits_at_end, multi_sourced;
+    const int32_t *entry_port;
+    int32_t needs_tokens, is_causal, layer_delay, is_barrier, emits_at_end;
+    int32_t stalls; /* a sender waits for a place in a full queue */
     int32_t mesh_x, mesh_y, input_node, output_node;
     int64_t t_io_in, t_io_out, t_router, t_hop_x, t_hop_y, t_link, t_sync;
     int32_t records_links, records_services, records_trace;

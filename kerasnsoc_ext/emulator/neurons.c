@@ -10,6 +10,14 @@ static int64_t clamp16(int64_t value)
     return value < KNE_LOWEST ? KNE_LOWEST : value > KNE_HIGHEST ? KNE_HIGHEST : value;
 }
 
+/* The memory of a potential has 16 bits: what does not fit is cut off, and counted. */
+static int64_t stored(kne_core *core, int64_t value)
+{
+    const int64_t kept = clamp16(value);
+    core->counter[KNE_SATURATED] += kept != value;
+    return kept;
+}
+
 /* First window position that sees `at` = position + lead, and the last one within the map. */
 static int32_t first_window(int32_t at, int32_t size, int32_t stride)
 {
@@ -21,6 +29,25 @@ static int32_t last_window(int32_t at, int32_t stride, int32_t length)
 {
     const int32_t last = at / stride;
     return last < length ? last : length - 1;
+}
+
+/* The windows of a core that see an event. */
+typedef struct { int32_t at_y, at_x, from_y, to_y, from_x, to_x; } reach;
+
+static reach reach_of(const kne_core *core, int32_t x, int32_t y, int32_t c)
+{
+    KNE_CHECK(x >= 0 && x < core->in_width && y >= 0 && y < core->in_height);
+    KNE_CHECK(c >= 0 && c < core->channels);
+    (void)c;
+    const int32_t at_y = y + core->lead_y, at_x = x + core->lead_x;
+    return (reach){
+        .at_y = at_y,
+        .at_x = at_x,
+        .from_y = first_window(at_y, core->kernel_y, core->stride_y),
+        .to_y = last_window(at_y, core->stride_y, core->height),
+        .from_x = first_window(at_x, core->kernel_x, core->stride_x),
+        .to_x = last_window(at_x, core->stride_x, core->width),
+    };
 }
 
 static void emit(kne_core *core, int32_t neuron, int64_t order, int32_t count)
@@ -48,14 +75,14 @@ static void update_row(kne_core *core, int32_t first, const int16_t *weights, in
     int16_t *state = core->state + first;
     const int32_t features = core->features, threshold = core->threshold;
     const int32_t low = core->threshold_low;
-    /* without a short cut for silent rows this loop would not be vectorized */
-    int32_t fires = 0;
+    /* without a short cut for silent rows this loop would not be vectorized; a potential above
+     * 16 bits is above the threshold too */
+    int32_t is_special = 0;
     for (int32_t f = 0; f < features; f++) {
-        int32_t v = state[f] + weights[f];
-        v = v > KNE_HIGHEST ? KNE_HIGHEST : v;
-        fires |= (v >= threshold) & (always | (weights[f] != 0));
+        const int32_t v = state[f] + weights[f];
+        is_special |= ((v >= threshold) | (v < KNE_LOWEST)) & (always | (weights[f] != 0));
     }
-    if (!fires) {
+    if (!is_special) {
         for (int32_t f = 0; f < features; f++) {
             const int32_t v = state[f] + weights[f];
             const int32_t kept = v < low ? low : v;
@@ -67,7 +94,7 @@ static void update_row(kne_core *core, int32_t first, const int16_t *weights, in
         if (!always && weights[f] == 0)
             continue;
         order++;
-        int32_t v = (int32_t)clamp16((int64_t)state[f] + weights[f]);
+        int32_t v = (int32_t)stored(core, (int64_t)state[f] + weights[f]);
         if (v >= threshold) {
             emit(core, first + f, order, 1);
             v = core->to_zero ? 0 : v - threshold;
@@ -78,19 +105,13 @@ static void update_row(kne_core *core, int32_t first, const int16_t *weights, in
 
 int64_t kne_update(kne_core *core, int32_t x, int32_t y, int32_t c)
 {
-    KNE_CHECK(x >= 0 && x < core->in_width && y >= 0 && y < core->in_height);
-    KNE_CHECK(c >= 0 && c < core->channels);
-    const int32_t at_y = y + core->lead_y, at_x = x + core->lead_x;
-    const int32_t from_y = first_window(at_y, core->kernel_y, core->stride_y);
-    const int32_t to_y = last_window(at_y, core->stride_y, core->height);
-    const int32_t from_x = first_window(at_x, core->kernel_x, core->stride_x);
-    const int32_t to_x = last_window(at_x, core->stride_x, core->width);
+    const reach r = reach_of(core, x, y, c);
     int64_t updates = 0;
     core->spike_count = 0;
-    for (int32_t oy = from_y; oy <= to_y; oy++) {
-        const int32_t ky = at_y - oy * core->stride_y;
-        for (int32_t ox = from_x; ox <= to_x; ox++) {
-            const int32_t kx = at_x - ox * core->stride_x;
+    for (int32_t oy = r.from_y; oy <= r.to_y; oy++) {
+        const int32_t ky = r.at_y - oy * core->stride_y;
+        for (int32_t ox = r.from_x; ox <= r.to_x; ox++) {
+            const int32_t kx = r.at_x - ox * core->stride_x;
             const int64_t tap = ((int64_t)c * core->kernel_y + ky) * core->kernel_x + kx;
             update_row(core, (oy * core->width + ox) * core->features,
                        core->weights + tap * core->features, updates, core->keep_zeros);
@@ -114,21 +135,15 @@ int64_t kne_leak(kne_core *core)
 
 int64_t kne_integrate(kne_core *core, int32_t x, int32_t y, int32_t c, int32_t payload)
 {
-    KNE_CHECK(x >= 0 && x < core->in_width && y >= 0 && y < core->in_height);
-    KNE_CHECK(c >= 0 && c < core->channels);
-    const int32_t at_y = y + core->lead_y, at_x = x + core->lead_x;
-    const int32_t from_y = first_window(at_y, core->kernel_y, core->stride_y);
-    const int32_t to_y = last_window(at_y, core->stride_y, core->height);
-    const int32_t from_x = first_window(at_x, core->kernel_x, core->stride_x);
-    const int32_t to_x = last_window(at_x, core->stride_x, core->width);
+    const reach r = reach_of(core, x, y, c);
     const int32_t touched = core->per_event;
     const int32_t skipped = touched == core->sum_features ? 0 : c;
     int64_t updates = 0;
     core->spike_count = 0;
-    for (int32_t oy = from_y; oy <= to_y; oy++) {
-        const int32_t ky = at_y - oy * core->stride_y;
-        for (int32_t ox = from_x; ox <= to_x; ox++) {
-            const int32_t kx = at_x - ox * core->stride_x;
+    for (int32_t oy = r.from_y; oy <= r.to_y; oy++) {
+        const int32_t ky = r.at_y - oy * core->stride_y;
+        for (int32_t ox = r.from_x; ox <= r.to_x; ox++) {
+            const int32_t kx = r.at_x - ox * core->stride_x;
             const int64_t tap = ((int64_t)c * core->kernel_y + ky) * core->kernel_x + kx;
             const int16_t *weights = core->weights + tap * touched;
             int64_t *sums =
@@ -168,7 +183,7 @@ static void fire_neurons(kne_core *core, int64_t packet)
         }
         if (core->decay)
             v -= v * core->decay / 4096; /* C divides towards 0 */
-        v = clamp16(v + core->sums[n] + core->bias[f]);
+        v = stored(core, v + core->sums[n] + core->bias[f]);
         if (v >= core->threshold) {
             int64_t spikes = v / core->threshold;
             if (spikes > core->max_spikes)
@@ -312,6 +327,8 @@ int kne_address(kne_core *core, const kne_slot *slot, int32_t neuron, int32_t *x
 int kne_enter(const kne_chip *chip, int32_t entry, int64_t root, int32_t *x, int32_t *y, int32_t *c)
 {
     const kne_slot *slot = &chip->entry[entry];
+    if (chip->entry_port[entry] != chip->roots.port[root])
+        return 0;
     *x = chip->roots.x[root] / slot->pool_x;
     *y = chip->roots.y[root] / slot->pool_y;
     *c = chip->roots.c[root] + slot->shift;

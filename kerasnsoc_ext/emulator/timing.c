@@ -4,7 +4,7 @@
 
 #include "kne.h"
 
-enum { DONE, ARRIVE, LINK, INJECT }; /* at equal times, in this order */
+enum { DONE, ARRIVE, LINK, INJECT, DEPART }; /* at equal times, in this order */
 enum { NONE = -1 };
 enum { EAST, WEST, SOUTH, NORTH, DIRECTIONS };
 
@@ -19,10 +19,28 @@ typedef struct { int64_t time; uint64_t order; int32_t what; } event;
 typedef struct { int32_t head, tail; } fifo;
 typedef struct { fifo held; int64_t tokens, events; } edge_state;
 typedef struct {
+    int64_t ready, end; /* of the first update, and of the last one */
+    int64_t step, extra; /* per update, and in addition per firing neuron up to and with this one */
+    int64_t emit;
+    int32_t lanes;
+} schedule;
+/* What a core sends of its last service: spike after spike, each `count` times, to slot after slot. */
+typedef struct {
+    schedule plan;
+    int64_t begun, previous, due; /* start of the service; the last departure, and the next one */
+    int64_t waits_since, log;
+    int32_t cause, kind; /* the item that is served */
+    int32_t spike, copy, number, slot; /* slot: NONE until the departure is due */
+    int32_t is_logged, next_waiter;
+} sending;
+typedef struct {
     fifo queue;
+    fifo waiters; /* senders that found no place here; the input port is number `cores` */
     int64_t waiting, tokens, full_since;
+    int64_t taken; /* places of events that are on their way or wait, if senders stall */
     int32_t is_busy, at_barrier;
     edge_state *edge;
+    sending out;
 } server;
 
 typedef struct kne_queues {
@@ -33,7 +51,8 @@ typedef struct kne_queues {
     int64_t item_count, item_room, key_room, key_items;
     int32_t free_item;
     uint64_t order;
-    server *servers;
+    int64_t clock;
+    server *servers; /* one per core; behind them the input port */
     edge_state *edges;
     int64_t *ends; /* with a delay: the item that ends each packet */
     int32_t at_barrier;
@@ -200,104 +219,235 @@ static int64_t shared(int64_t updates, const kne_core *core)
     return (updates + core->lanes - 1) / core->lanes;
 }
 
-static int send_spike(kne_chip *chip, int32_t index, int32_t cause, const kne_spike *spike, int32_t number,
-                      int64_t depart, int64_t log)
+/* Whether a sender that finds the queue of a core full has to wait. */
+static int keeps_places(const kne_chip *chip, int32_t index)
 {
-    queues *q = chip->queues;
-    kne_core *core = &chip->core[index];
-    for (int32_t s = 0; s < core->slots; s++) {
-        const kne_slot *slot = &core->slot[s];
-        int32_t x, y, c;
-        if (!kne_address(core, slot, spike->neuron, &x, &y, &c))
-            continue;
-        const int32_t i = new_item(chip);
-        if (i == NONE)
-            return 0;
-        const item *parent = &q->items[cause];
-        item *sent = &q->items[i];
-        *sent = (item){
-            .root = parent->root,
-            .kind = KNE_ITEM_EVENT,
-            .source = index,
-            .target = slot->target,
-            .edge = slot->edge,
-            .x = x,
-            .y = y,
-            .c = c,
-            .count = core->is_graded ? spike->count : 1,
-            .log = log,
-        };
-        if (q->key_room) {
-            uint32_t *key = q->keys + i * q->key_room;
-            int32_t length = 0;
-            if (parent->kind == KNE_ITEM_EVENT) {
-                length = parent->keys;
-                memcpy(key, q->keys + cause * q->key_room, (size_t)length * sizeof *key);
-            } else {
-                key[length++] = (uint32_t)index; /* of a sweep: the order in which cores sweep */
-            }
-            KNE_CHECK(length + 2 <= q->key_room);
-            key[length++] = (uint32_t)number;
-            key[length++] = (uint32_t)s;
-            sent->keys = length;
-        }
-        if (!send(chip, depart, core->node, i))
-            return 0;
-    }
+    return chip->stalls && index >= 0 && !chip->core[index].drops_when_full;
+}
+
+/* A place is taken from the departure to the start of the service. Without waiting room an event is
+ * sent only to an idle core. */
+static int has_place(const kne_chip *chip, int32_t index)
+{
+    if (!keeps_places(chip, index))
+        return 1;
+    const server *s = &chip->queues->servers[index];
+    if (chip->core[index].capacity)
+        return s->taken < chip->core[index].capacity;
+    return !s->taken && !s->is_busy && s->queue.head == NONE;
+}
+
+static void wait_for_place(queues *q, int32_t sender, int32_t index)
+{
+    fifo *waiters = &q->servers[index].waiters;
+    q->servers[sender].out.waits_since = q->clock;
+    q->servers[sender].out.next_waiter = NONE;
+    if (waiters->head == NONE)
+        waiters->head = sender;
+    else
+        q->servers[waiters->tail].out.next_waiter = sender;
+    waiters->tail = sender;
+}
+
+static int log_departure(kne_chip *chip, int32_t index, const kne_spike *spike, int64_t now)
+{
+    const kne_core *core = &chip->core[index];
+    sending *out = &chip->queues->servers[index].out;
+    if (out->is_logged)
+        return 1;
+    out->is_logged = 1;
+    out->log = NONE;
+    if (!core->is_logged)
+        return 1;
+    kne_log_row *row = kne_row(chip, KNE_LOG);
+    if (!row)
+        return 0;
+    out->log = chip->table[KNE_LOG].count - 1;
+    *row = (kne_log_row){
+        .time = now,
+        .root = chip->queues->items[out->cause].root,
+        .out = -1,
+        .core = index,
+        .neuron = spike->neuron,
+        .count = core->is_graded ? spike->count : 1,
+    };
     return 1;
 }
 
-typedef struct {
-    int64_t ready, end; /* of the first update, and of the last one */
-    int64_t step, extra; /* per update, and in addition per firing neuron up to and with this one */
-    int64_t emit;
-    int32_t lanes;
-} schedule;
+static int send_copy(kne_chip *chip, int32_t index, const kne_spike *spike, int32_t x, int32_t y,
+                     int32_t c, int64_t now)
+{
+    queues *q = chip->queues;
+    const kne_core *core = &chip->core[index];
+    const sending *out = &q->servers[index].out;
+    const kne_slot *slot = &core->slot[out->slot];
+    const int32_t i = new_item(chip);
+    if (i == NONE)
+        return 0;
+    const item *parent = &q->items[out->cause];
+    item *sent = &q->items[i];
+    *sent = (item){
+        .root = parent->root,
+        .kind = KNE_ITEM_EVENT,
+        .source = index,
+        .target = slot->target,
+        .edge = slot->edge,
+        .x = x,
+        .y = y,
+        .c = c,
+        .count = core->is_graded ? spike->count : 1,
+        .log = out->log,
+    };
+    if (q->key_room) {
+        uint32_t *key = q->keys + i * q->key_room;
+        int32_t length = 0;
+        if (parent->kind == KNE_ITEM_EVENT) {
+            length = parent->keys;
+            memcpy(key, q->keys + out->cause * q->key_room, (size_t)length * sizeof *key);
+        } else {
+            key[length++] = (uint32_t)index; /* of a sweep: the order in which cores sweep */
+        }
+        KNE_CHECK(length + 2 <= q->key_room);
+        key[length++] = (uint32_t)out->number;
+        key[length++] = (uint32_t)out->slot;
+        sent->keys = length;
+    }
+    if (keeps_places(chip, slot->target))
+        q->servers[slot->target].taken++;
+    return send(chip, now, core->node, i);
+}
 
-/* Sends what the neurons have emitted. Returns the end of the service, or -1. */
-static int64_t depart(kne_chip *chip, int32_t index, int32_t cause, int64_t now, schedule plan)
+enum { FAILED, SENT, WAITS };
+
+static int send_spike(kne_chip *chip, int32_t index, const kne_spike *spike, int64_t now)
 {
     kne_core *core = &chip->core[index];
-    int64_t previous = now, copies = 0;
-    for (int32_t k = 0; k < core->spike_count; k++)
-        copies += core->is_graded ? core->spikes[k].count != 0 : core->spikes[k].count;
-    if (chip->emits_at_end)
-        previous = plan.end + copies * plan.emit;
-    for (int32_t k = 0, number = 0; k < core->spike_count; k++) {
-        const kne_spike *spike = &core->spikes[k];
-        const int32_t sent = core->is_graded ? spike->count != 0 : spike->count;
-        const int64_t steps = (spike->order + plan.lanes - 1) / plan.lanes;
-        const int64_t ready = plan.ready + steps * plan.step + (k + 1) * plan.extra;
-        for (int32_t copy = 0; copy < sent; copy++, number++) {
-            if (!chip->emits_at_end)
-                previous = (ready > previous ? ready : previous) + plan.emit;
-            int64_t log = NONE;
-            if (core->is_monitored && core->rule != KNE_POTENTIALS) {
-                kne_log_row *row = kne_row(chip, KNE_LOG);
-                if (!row)
-                    return -1;
-                log = chip->table[KNE_LOG].count - 1;
-                *row = (kne_log_row){
-                    .time = previous,
-                    .root = chip->queues->items[cause].root,
-                    .out = -1,
-                    .core = index,
-                    .neuron = spike->neuron,
-                    .count = core->is_graded ? spike->count : 1,
-                };
+    sending *out = &chip->queues->servers[index].out;
+    for (; out->slot < core->slots; out->slot++) {
+        const kne_slot *slot = &core->slot[out->slot];
+        int32_t x, y, c;
+        if (!kne_address(core, slot, spike->neuron, &x, &y, &c))
+            continue;
+        if (!has_place(chip, slot->target)) {
+            wait_for_place(chip->queues, index, slot->target);
+            return WAITS;
+        }
+        if (!log_departure(chip, index, spike, now) || !send_copy(chip, index, spike, x, y, c, now))
+            return FAILED;
+    }
+    return log_departure(chip, index, spike, now) ? SENT : FAILED;
+}
+
+static int end_service(kne_chip *chip, int32_t index);
+
+/* Sends what the neurons have emitted: all of it, or, if senders stall, what is due and has a place. */
+static int advance(kne_chip *chip, int32_t index)
+{
+    queues *q = chip->queues;
+    const kne_core *core = &chip->core[index];
+    sending *out = &q->servers[index].out;
+    const schedule *plan = &out->plan;
+    for (; out->spike < core->spike_count; out->spike++, out->copy = 0) {
+        const kne_spike *spike = &core->spikes[out->spike];
+        const int32_t copies = core->is_graded ? spike->count != 0 : spike->count;
+        const int64_t steps = (spike->order + plan->lanes - 1) / plan->lanes;
+        const int64_t ready = plan->ready + steps * plan->step + (out->spike + 1) * plan->extra;
+        for (; out->copy < copies; out->copy++, out->number++) {
+            if (out->slot == NONE) {
+                out->due = out->previous;
+                if (!chip->emits_at_end)
+                    out->due = (ready > out->previous ? ready : out->previous) + plan->emit;
+                out->slot = out->is_logged = 0;
+                if (chip->stalls && out->due > q->clock)
+                    return push(chip, out->due, DEPART, index);
             }
-            if (!send_spike(chip, index, cause, spike, number, previous, log))
-                return -1;
+            const int64_t now = chip->stalls ? q->clock : out->due;
+            const int is_sent = send_spike(chip, index, spike, now);
+            if (is_sent != SENT)
+                return is_sent == WAITS;
+            out->previous = now;
+            out->slot = NONE;
         }
     }
-    return previous > plan.end ? previous : plan.end;
+    return end_service(chip, index);
+}
+
+static int depart(kne_chip *chip, int32_t index, int32_t cause, int64_t now, schedule plan)
+{
+    const kne_core *core = &chip->core[index];
+    server *s = &chip->queues->servers[index];
+    s->is_busy = 1;
+    s->out = (sending){
+        .plan = plan,
+        .begun = now,
+        .previous = now,
+        .cause = cause,
+        .kind = chip->queues->items[cause].kind,
+        .slot = NONE,
+    };
+    if (chip->emits_at_end) {
+        int64_t copies = 0;
+        for (int32_t k = 0; k < core->spike_count; k++)
+            copies += core->is_graded ? core->spikes[k].count != 0 : core->spikes[k].count;
+        s->out.previous = plan.end + copies * plan.emit;
+    }
+    return advance(chip, index);
+}
+
+/* Sends what waits at the input port, if senders stall; otherwise nothing ever waits there. */
+static int advance_port(kne_chip *chip)
+{
+    queues *q = chip->queues;
+    server *port = &q->servers[chip->cores];
+    port->is_busy = 1;
+    while (port->queue.head != NONE) {
+        const int32_t i = port->queue.head;
+        const item *sent = &q->items[i];
+        if (sent->arrived > q->clock)
+            return push(chip, sent->arrived, DEPART, chip->cores);
+        if (sent->kind == KNE_ITEM_EVENT) {
+            if (!has_place(chip, sent->target)) {
+                wait_for_place(q, chip->cores, sent->target);
+                return 1;
+            }
+            if (keeps_places(chip, sent->target))
+                q->servers[sent->target].taken++;
+        }
+        take(q, &port->queue);
+        if (!send(chip, q->clock, chip->input_node, i))
+            return 0;
+    }
+    port->is_busy = 0;
+    return 1;
+}
+
+/* Lets senders go on that wait for a place, in the order in which they came. */
+static int admit(kne_chip *chip, int32_t index)
+{
+    queues *q = chip->queues;
+    fifo *waiters = &q->servers[index].waiters;
+    while (waiters->head != NONE && has_place(chip, index)) {
+        const int32_t sender = waiters->head;
+        sending *out = &q->servers[sender].out;
+        waiters->head = out->next_waiter;
+        const int64_t waited = q->clock - out->waits_since;
+        if (sender == chip->cores) {
+            chip->noc[KNE_INPUT_WAIT_PS] += waited;
+            if (!advance_port(chip))
+                return 0;
+        } else {
+            chip->core[sender].counter[KNE_BLOCKED_PS] += waited;
+            if (!advance(chip, sender))
+                return 0;
+        }
+    }
+    return 1;
 }
 
 static int serve(kne_chip *chip, int32_t index, int64_t now, int64_t end, int32_t kind)
 {
     kne_core *core = &chip->core[index];
     core->counter[KNE_BUSY_PS] += end - now;
-    chip->queues->servers[index].is_busy = 1;
     if (end > chip->makespan)
         chip->makespan = end;
     if (chip->records_services) {
@@ -336,6 +486,18 @@ static int forward(kne_chip *chip, int32_t index, int32_t token, int64_t time)
     return 1;
 }
 
+static int end_service(kne_chip *chip, int32_t index)
+{
+    queues *q = chip->queues;
+    const sending *out = &q->servers[index].out;
+    const int64_t end = out->previous > out->plan.end ? out->previous : out->plan.end;
+    if (out->kind == KNE_ITEM_EVENT)
+        free_item(q, out->cause);
+    else if (!forward(chip, index, out->cause, end))
+        return 0;
+    return serve(chip, index, out->begun, end, out->kind);
+}
+
 static int serve_event(kne_chip *chip, int32_t index, int32_t i, int64_t now)
 {
     kne_core *core = &chip->core[index];
@@ -354,9 +516,7 @@ static int serve_event(kne_chip *chip, int32_t index, int32_t i, int64_t now)
                      .emit = time[KNE_T_EMIT],
                      .lanes = core->lanes};
     plan.end = plan.ready + shared(updates, core) * plan.step;
-    const int64_t end = depart(chip, index, i, now, plan);
-    free_item(chip->queues, i);
-    return end >= 0 && serve(chip, index, now, end, KNE_ITEM_EVENT);
+    return depart(chip, index, i, now, plan);
 }
 
 static int serve_tick(kne_chip *chip, int32_t index, int32_t i, int64_t now)
@@ -369,8 +529,7 @@ static int serve_tick(kne_chip *chip, int32_t index, int32_t i, int64_t now)
                      .emit = time[KNE_T_EMIT],
                      .lanes = core->lanes};
     plan.end = plan.ready + shared(kne_leak(core), core) * plan.step;
-    const int64_t end = depart(chip, index, i, now, plan);
-    return end >= 0 && forward(chip, index, i, end) && serve(chip, index, now, end, KNE_ITEM_TICK);
+    return depart(chip, index, i, now, plan);
 }
 
 static int serve_packet(kne_chip *chip, int32_t index, int32_t i, int64_t now)
@@ -387,8 +546,7 @@ static int serve_packet(kne_chip *chip, int32_t index, int32_t i, int64_t now)
         plan.extra = time[KNE_T_UPD_ACTIVE] - time[KNE_T_UPD];
     }
     plan.end = plan.ready + core->visited * plan.step + core->spike_count * plan.extra;
-    const int64_t end = depart(chip, index, i, now, plan);
-    return end >= 0 && forward(chip, index, i, end) && serve(chip, index, now, end, KNE_ITEM_TOKEN);
+    return depart(chip, index, i, now, plan);
 }
 
 static int reach_barrier(kne_chip *chip, int32_t index, int32_t i, int64_t now)
@@ -413,7 +571,7 @@ static void count_waiting(kne_core *core, server *s, int64_t change, int64_t now
     s->full_since = now;
 }
 
-static int start(kne_chip *chip, int32_t index, int64_t now)
+static int serve_next(kne_chip *chip, int32_t index, int64_t now)
 {
     queues *q = chip->queues;
     server *s = &q->servers[index];
@@ -423,6 +581,7 @@ static int start(kne_chip *chip, int32_t index, int64_t now)
         const int32_t kind = q->items[i].kind;
         if (kind == KNE_ITEM_EVENT) {
             count_waiting(core, s, -1, now);
+            s->taken -= keeps_places(chip, index);
             return serve_event(chip, index, i, now);
         }
         if (chip->is_packet)
@@ -434,6 +593,12 @@ static int start(kne_chip *chip, int32_t index, int64_t now)
             return 0;
     }
     return 1;
+}
+
+/* An idle core takes the next item; a place that it frees goes to who waits for it. */
+static int start(kne_chip *chip, int32_t index, int64_t now)
+{
+    return serve_next(chip, index, now) && admit(chip, index);
 }
 
 static int trace(kne_chip *chip, int32_t index, int32_t source, int64_t root, int64_t number)
@@ -507,6 +672,7 @@ static int release(kne_chip *chip, int32_t index, int64_t ordinal, int64_t now)
         take(q, &s->edge[from].held);
         core->counter[KNE_HOLD_PS] += now - q->items[best].arrived;
         q->items[best].arrived = now;
+        s->taken += keeps_places(chip, index);
         if (!enqueue(chip, index, best, now))
             return 0;
     }
@@ -569,7 +735,10 @@ static int arrive(kne_chip *chip, int32_t i, int64_t now)
         here->ordinal = edge->tokens;
         here->log = (int64_t)q->order++; /* the order of arrival; of no further use to the log */
         append(q, &edge->held, i);
-        return 1;
+        /* what waits for its turn stands beside the queue, or two sources of a merge could block
+         * each other for ever */
+        s->taken -= keeps_places(chip, index);
+        return admit(chip, index);
     }
     here->ordinal = edge->events++;
     return enqueue(chip, index, i, now);
@@ -614,10 +783,14 @@ static int inject(kne_chip *chip, int64_t r, int64_t now)
                 q->keys[i * q->key_room + 1] = (uint32_t)e;
                 q->items[i].keys = 2;
             }
-            if (!send(chip, now + chip->t_io_in, chip->input_node, i))
+            if (chip->stalls) {
+                q->items[i].arrived = now + chip->t_io_in;
+                append(q, &q->servers[chip->cores].queue, i);
+            } else if (!send(chip, now + chip->t_io_in, chip->input_node, i)) {
                 return 0;
+            }
         }
-    return 1;
+    return q->servers[chip->cores].is_busy || advance_port(chip);
 }
 
 int kne_timing_begin(kne_chip *chip)
@@ -630,16 +803,18 @@ int kne_timing_begin(kne_chip *chip)
     if (!q)
         return chip->status = KNE_NO_MEMORY;
     q->free_item = NONE;
-    q->servers = calloc((size_t)chip->cores, sizeof *q->servers);
+    q->servers = calloc((size_t)chip->cores + 1, sizeof *q->servers);
     q->edges = calloc((size_t)edges, sizeof *q->edges);
     if (!q->servers || !q->edges)
         return chip->status = KNE_NO_MEMORY;
     /* a path has one pair of words per core on it, after the pair of the entry */
     q->key_room = chip->needs_tokens ? 2 + 2 * (int64_t)chip->cores : 0;
     edge_state *next = q->edges;
-    for (int32_t i = 0; i < chip->cores; i++) {
+    for (int32_t i = 0; i <= chip->cores; i++) {
         server *s = &q->servers[i];
-        s->queue.head = NONE;
+        s->queue.head = s->waiters.head = NONE;
+        if (i == chip->cores)
+            break; /* nothing arrives at the input port */
         s->edge = next;
         next += chip->core[i].edges;
         for (int32_t e = 0; e < chip->core[i].edges; e++)
@@ -692,6 +867,7 @@ int kne_timing(kne_chip *chip, int64_t steps)
         if (chip->jitters && chip->factor_rows - chip->factor_row < chip->cores)
             return KNE_NEEDS_FACTORS;
         const event next = pop(q);
+        q->clock = next.time;
         int is_done;
         switch (next.order >> 60) {
         case DONE:
@@ -704,11 +880,17 @@ int kne_timing(kne_chip *chip, int64_t steps)
         case LINK:
             is_done = hop(chip, next.time, next.what);
             break;
-        default:
+        case INJECT:
             is_done = inject(chip, chip->next_root, next.time);
+            break;
+        default:
+            is_done = next.what == chip->cores ? advance_port(chip) : advance(chip, next.what);
         }
         if (!is_done)
             return chip->status;
     }
+    /* a core waits only for cores behind it, and the last ones for nobody: all has left */
+    for (int32_t i = 0; i < chip->cores && !q->heap_count; i++)
+        KNE_CHECK(q->servers[i].waiters.head == NONE);
     return q->heap_count ? KNE_MORE : KNE_DONE;
 }

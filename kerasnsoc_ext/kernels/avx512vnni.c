@@ -50,7 +50,112 @@ TARGET static inline __m512i line(__m512i v, const float *slope, const float *of
     return _mm512_cvttps_epi32(clipped);
 }
 
+/* As `line`, but whatever is below 0 stays so, for a narrowing that makes 0 of it. */
+TARGET static inline __m512i line_below(__m512i v, const float *slope, const float *offset,
+                                        int32_t top)
+{
+    const __m512 y =
+        _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), _mm512_loadu_ps(slope), _mm512_loadu_ps(offset));
+    /* below -2**31 a conversion gives -2**31 */
+    return _mm512_cvttps_epi32(_mm512_min_ps(y, _mm512_set1_ps((float)top)));
+}
+
+/* Bytes 0 to 255 of `vectors` vectors; smaller numbers become 0. */
+TARGET static inline __attribute__((always_inline)) void store_block(const int vectors, uint8_t *to,
+                                                                     const __m512i *v)
+{
+    const __m512i lanes =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i zero = _mm512_setzero_si512();
+    const __m512i low = _mm512_packs_epi32(v[0], vectors > 1 ? v[1] : zero);
+    const __m512i high =
+        vectors > 2 ? _mm512_packs_epi32(v[2], vectors > 3 ? v[3] : zero) : zero;
+    const __m512i all = _mm512_permutexvar_epi32(lanes, _mm512_packus_epi16(low, high));
+    if (vectors == 4) {
+        _mm512_storeu_si512(to, all);
+        return;
+    }
+    if (vectors > 1)
+        _mm256_storeu_si256((__m256i *)(void *)to, _mm512_castsi512_si256(all));
+    else
+        _mm_storeu_si128((__m128i *)(void *)to, _mm512_castsi512_si128(all));
+    if (vectors == 3)
+        _mm_storeu_si128((__m128i *)(void *)(to + 32), _mm512_extracti32x4_epi32(all, 2));
+}
+
+/* Neurons of vectors in their order, 16 bits each: what V_PACK_S32 made of four vectors. */
+TARGET static inline void store_packed(void *to, __m512i one, __m512i two)
+{
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi64(one, low, two));
+    _mm512_storeu_si512((char *)to + 64, _mm512_permutex2var_epi64(one, high, two));
+}
+
+/* How many of the first `left` sums are not zero. */
+TARGET static inline int32_t nonzero_packed(__m512i one, __m512i two, int64_t left)
+{
+    uint32_t low = _mm512_test_epi16_mask(one, one), high = _mm512_test_epi16_mask(two, two);
+    if (left < 64) {
+        const uint64_t there = ((uint64_t)1 << left) - 1;
+        low &= (uint32_t)_pext_u64(there, 0x00FF00FF00FF00FF);
+        high &= (uint32_t)_pext_u64(there, 0xFF00FF00FF00FF00);
+    }
+    return __builtin_popcount(low) + __builtin_popcount(high);
+}
+
+TARGET static inline __attribute__((always_inline)) void list_quads(
+    const uint8_t *high, int32_t quads, uint32_t *quad, int32_t *bytes, int32_t *listed,
+    int32_t *sum)
+{
+    const __m512i ramp = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i sums = _mm512_setzero_si512();
+    int32_t count = *listed;
+    for (int32_t q = 0; q < quads; q += 16) {
+        const __m512i v = _mm512_maskz_loadu_epi32(lanes_of(quads - q), high + 4 * (int64_t)q);
+        const __mmask16 found = _mm512_test_epi32_mask(v, v);
+        const __m512i index = _mm512_add_epi32(ramp, _mm512_set1_epi32(q));
+        _mm512_storeu_si512(quad + count, _mm512_maskz_compress_epi32(found, index));
+        _mm512_storeu_si512(bytes + count, _mm512_maskz_compress_epi32(found, v));
+        sums = _mm512_dpbusd_epi32(sums, ones, v);
+        count += __builtin_popcount(found);
+    }
+    *listed = count;
+    *sum = _mm512_reduce_add_epi32(sums);
+}
+
+TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to, const uint8_t *from,
+                                                                    int64_t column)
+{
+    const __m512i a = _mm512_loadu_si512(from), b = _mm512_loadu_si512(from + column);
+    const __m512i c = _mm512_loadu_si512(from + 2 * column), zero = _mm512_setzero_si512();
+    const __m512i ab_low = _mm512_unpacklo_epi8(a, b), ab_high = _mm512_unpackhi_epi8(a, b);
+    const __m512i c_low = _mm512_unpacklo_epi8(c, zero), c_high = _mm512_unpackhi_epi8(c, zero);
+    to[0] = _mm512_unpacklo_epi16(ab_low, c_low);
+    to[1] = _mm512_unpackhi_epi16(ab_low, c_low);
+    to[2] = _mm512_unpacklo_epi16(ab_high, c_high);
+    to[3] = _mm512_unpackhi_epi16(ab_high, c_high);
+}
+
 #define V_LINE(v, slope, offset, top) line(v, slope, offset, top)
+#define V_LINE_BELOW(v, slope, offset, top) line_below(v, slope, offset, top)
+#define V_STORE_BLOCK_U8(vectors, to, v) store_block(vectors, to, v)
+#define V_SUB_S16(a, b) _mm512_sub_epi16(a, b)
+#define V_AND(a, b) _mm512_and_si512(a, b)
+#define V_XOR(a, b) _mm512_xor_si512(a, b)
+#define V_LOW_S16(a, b) _mm512_unpacklo_epi16(a, b)
+#define V_HIGH_S16(a, b) _mm512_unpackhi_epi16(a, b)
+#define V_PACK_S32(a, b) _mm512_packs_epi32(a, b)
+#define V_PACK_U8(a, b) _mm512_packus_epi16(a, b)
+#define V_PACK_S8(a, b) _mm512_packs_epi16(a, b)
+#define V_HIGH_BYTE(v) _mm512_srai_epi16(v, 8)
+#define V_SHIFT_8(v) _mm512_slli_epi32(v, 8)
+#define V_STORE_PACKED(to, one, two) store_packed(to, one, two)
+#define V_NONZERO_PACKED(one, two, left) nonzero_packed(one, two, left)
+#define V_LIST_QUADS(high, quads, quad, bytes, listed, sum) \
+    list_quads(high, quads, quad, bytes, &(listed), &(sum))
+#define V_INTERLEAVE(to, from, column) interleave(to, from, column)
 #define V_LOAD_S32(from, left) _mm512_maskz_loadu_epi32(lanes_of(left), from)
 #define V_STORE_S32(to, v, left) _mm512_mask_storeu_epi32(to, lanes_of(left), v)
 #define V_STORE_U8(to, v, left) \
@@ -141,6 +246,7 @@ static const knsoc_vector_kernels kernels = {
     .events = vector_events,
     .depthwise = vector_depthwise,
     .pointwise = vector_pointwise,
+    .separable = vector_separable,
     .fire = vector_fire,
     .pool_max = vector_pool_max,
     .count = count_u8,

@@ -49,6 +49,7 @@ typedef struct knsoc_row {
     void (*fire)(const int32_t *thresholds_mn, int32_t levels, int64_t positions, int32_t neurons,
                  const int32_t *potentials, uint8_t *activations);
     const knsoc_vector_kernels *vector; /* for packed layers; NULL if the row has none */
+    const char *(*missing)(void); /* why it is not available; NULL: the CPU lacks its instructions */
 } knsoc_row;
 
 /* What a row runs where a layer cannot be packed. */

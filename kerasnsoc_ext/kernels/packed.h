@@ -19,6 +19,13 @@
 /* Output positions whose potentials an event kernel keeps in scratch at a time. */
 #define KNSOC_EVENT_TILE 64
 
+/* How the pointwise stage of a separable layer takes the depthwise sums; UNFUSED: as a whole map of
+ * 16-bit factors, between two kernels. */
+enum { KNSOC_SUMS_UNFUSED, KNSOC_SUMS_WORDS, KNSOC_SUMS_BYTES, KNSOC_SUMS_SPLIT };
+
+/* Output positions of a separable layer whose sums are kept at a time, if a column has fewer. */
+#define KNSOC_STRIP 96
+
 enum { KNSOC_PACKED_NOT, KNSOC_PACKED_CONV, KNSOC_PACKED_FULLY, KNSOC_PACKED_SEPARABLE };
 
 /* How potentials become what the layer sends on. */
@@ -43,6 +50,7 @@ typedef struct knsoc_packed {
     int32_t lead_columns, lead_cells;    /* border in front */
     int32_t framed_columns, framed_cells;
     int32_t fill;                        /* value of the border */
+    int32_t largest;                     /* no input is larger, nor is the border */
     /* windows */
     int32_t size_columns, size_cells, stride_columns, stride_cells;
     int32_t output_columns, output_cells;
@@ -61,6 +69,11 @@ typedef struct knsoc_packed {
     /* separable: 16-bit weights of the depthwise stage */
     const int16_t *depthwise;            /* [tap][period] */
     int32_t period, flat;                /* flat: a column of outputs is one run of values */
+    /* the same of one that runs by strips: bytes, as the kernels interleave four columns */
+    int32_t sums_form;
+    const int8_t *window_weights;        /* [columns / 4][cell][vector of period][4][interleaved] */
+    const int16_t *base;                 /* [vector of period][2][interleaved] */
+    const int32_t *start_n;              /* the bases' share of a potential */
     /* output */
     knsoc_fire fire;
 } knsoc_packed;
@@ -88,6 +101,42 @@ static inline int64_t knsoc_framed_bytes(const knsoc_packed *p)
     return (int64_t)p->framed_columns * p->framed_cells * p->channels;
 }
 
+static inline int64_t knsoc_strip_round(int64_t count)
+{
+    return (count + 63) & ~(int64_t)63;
+}
+
+static inline int32_t knsoc_strip_columns(const knsoc_packed *p)
+{
+    const int32_t columns = (KNSOC_STRIP + p->output_cells - 1) / p->output_cells;
+    return columns < p->output_columns ? columns : p->output_columns;
+}
+
+static inline int64_t knsoc_strip_positions(const knsoc_packed *p)
+{
+    return (int64_t)knsoc_strip_columns(p) * p->output_cells;
+}
+
+/* Bytes of one plane of sums; words take both. */
+static inline int64_t knsoc_strip_plane(const knsoc_packed *p)
+{
+    return knsoc_strip_round(knsoc_strip_positions(p) * p->channels + KNSOC_SLACK);
+}
+
+/* Quads that a list has room for: whole vectors are written. */
+static inline int64_t knsoc_strip_listed(const knsoc_packed *p)
+{
+    return p->sums_form == KNSOC_SUMS_SPLIT
+               ? knsoc_strip_round(knsoc_strip_positions(p) * p->quads + 16)
+               : 0;
+}
+
+static inline int64_t knsoc_strip_bytes(const knsoc_packed *p)
+{
+    return 2 * knsoc_strip_plane(p) + 8 * knsoc_strip_round(knsoc_strip_positions(p) + 1) +
+           8 * knsoc_strip_listed(p);
+}
+
 /* All kernels that read inputs or sums may read KNSOC_SLACK bytes behind them; those that write sums
  * may write as far. Maps of activations and potentials are written exactly. */
 typedef struct knsoc_vector_kernels {
@@ -108,6 +157,9 @@ typedef struct knsoc_vector_kernels {
     /* Sums [position][channel]; returns how many are not zero. */
     int64_t (*depthwise)(const knsoc_packed *p, const uint8_t *inputs, int16_t *sums);
     void (*pointwise)(const knsoc_packed *p, const int16_t *sums, void *outputs);
+    /* Both stages by strips; NULL if a row has only the two above. */
+    int64_t (*separable)(const knsoc_packed *p, const uint8_t *inputs, void *scratch,
+                         void *outputs);
     void (*fire)(const knsoc_packed *p, const int32_t *potentials, int64_t positions,
                  uint8_t *activations);
     void (*pool_max)(const knsoc_window *x, const knsoc_window *y, int32_t neurons,

@@ -57,7 +57,10 @@ static void integrate(const knsoc_plan *plan, const knsoc_packed *p, const uint8
                       int by_events, int64_t *counters, void *outputs)
 {
     const knsoc_vector_kernels *vector = plan->row->vector;
-    if (p->kind == KNSOC_PACKED_SEPARABLE) {
+    if (p->sums_form != KNSOC_SUMS_UNFUSED) {
+        const int64_t reached = vector->separable(p, inputs, plan->sums, outputs);
+        counters[KNSOC_SYNAPTIC_OPS] += reached * p->neurons;
+    } else if (p->kind == KNSOC_PACKED_SEPARABLE) {
         const int64_t reached = vector->depthwise(p, inputs, plan->sums);
         counters[KNSOC_SYNAPTIC_OPS] += reached * p->neurons;
         vector->pointwise(p, plan->sums, outputs);

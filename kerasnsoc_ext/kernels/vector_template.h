@@ -2,8 +2,9 @@
  *
  * The includer defines TARGET, the attribute of every function here; VEC, LANES (32-bit lanes of a
  * vector), NV (vectors of a dense block), MR (output positions whose potentials stay in registers
- * together), MOST_ROWS (the same where half a block of neurons suffices) and the operations that start with V_. Small functions are inlined into loops whose
- * bounds are then constants, so that arrays of vectors become registers.
+ * together), MOST_ROWS (the same where half a block of neurons suffices) and the operations that
+ * start with V_; V_OWN_EVENTS leaves the event form to the includer. Small functions are inlined into
+ * loops whose bounds are then constants, so that arrays of vectors become registers.
  */
 #include <string.h>
 
@@ -56,6 +57,26 @@ INLINE void finish(const knsoc_packed *p, int64_t position, int32_t neuron, VEC 
         V_STORE_U8((uint8_t *)outputs + at, fire_lanes(p, neuron, potentials), left);
 }
 
+/* The same for `vectors` vectors of neighbouring neurons. */
+INLINE void finish_vectors(const int vectors, const knsoc_packed *p, int64_t position,
+                           int32_t neuron, const VEC *potentials, void *outputs)
+{
+#ifdef V_STORE_BLOCK_U8
+    /* without a vector in which some neuron does not exist, one narrowing does for all */
+    if (p->fire.form == KNSOC_FIRE_LINE && p->neurons - neuron >= vectors * LANES) {
+        const float *slope = p->fire.slope_n + neuron, *offset = p->fire.offset_n + neuron;
+        VEC levels[NV];
+        UNROLL for (int v = 0; v < vectors; v++)
+            levels[v] = V_LINE_BELOW(potentials[v], slope + v * LANES, offset + v * LANES,
+                                     p->fire.levels);
+        V_STORE_BLOCK_U8(vectors, (uint8_t *)outputs + position * p->neurons + neuron, levels);
+        return;
+    }
+#endif
+    UNROLL for (int v = 0; v < vectors; v++)
+        finish(p, position, neuron + v * LANES, potentials[v], outputs);
+}
+
 TARGET static void vector_fire(const knsoc_packed *p, const int32_t *potentials, int64_t positions,
                                uint8_t *activations)
 {
@@ -106,8 +127,7 @@ INLINE void dense_rows(const int kind, const int rows, const int vectors, const 
         }
     }
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int v = 0; v < vectors; v++)
-            finish(p, positions[r], neuron + v * LANES, sums[r][v], outputs);
+        finish_vectors(vectors, p, positions[r], neuron, sums[r], outputs);
 }
 
 /* All output positions for one block of neurons. */
@@ -165,6 +185,9 @@ INLINE void dense_all(const int kind, const knsoc_packed *p, const uint8_t *inpu
 }
 
 #ifdef V_SPLITS
+#ifndef V_NEEDS_SPLIT
+#define V_NEEDS_SPLIT(p) (!(p)->single_dots)
+#endif
 TARGET static void vector_dense_split(const knsoc_packed *p, const uint8_t *inputs, int64_t cell,
                                       int64_t column, void *outputs)
 {
@@ -182,7 +205,7 @@ TARGET static void vector_dense(const knsoc_packed *p, const uint8_t *inputs, vo
     }
 #endif
 #ifdef V_SPLITS
-    if (!p->single_dots) {
+    if (V_NEEDS_SPLIT(p)) {
         vector_dense_split(p, inputs, cell, column, outputs);
         return;
     }
@@ -200,6 +223,7 @@ TARGET static void vector_pointwise(const knsoc_packed *p, const int16_t *sums, 
     dense_all(DOT_S16, &one, (const uint8_t *)sums, 2 * (int64_t)p->channels, 0, outputs);
 }
 
+#ifndef V_OWN_EVENTS
 /* ---- events: only inputs that are not zero, two at a time -------------------------------------- */
 
 /* Adds `count` events to 16-bit potentials. Weights of an event block are stored such that the
@@ -412,6 +436,7 @@ TARGET static void vector_events(const knsoc_packed *p, const knsoc_events *even
     else
         conv_events(p, events, scratch, outputs);
 }
+#endif
 
 /* ---- depthwise: 16-bit sums, proved to suffice ------------------------------------------------- */
 
@@ -465,6 +490,10 @@ TARGET static int64_t vector_depthwise(const knsoc_packed *p, const uint8_t *inp
         reached += sums[i] != 0;
     return reached;
 }
+
+#ifdef V_LOW_S16
+#include "separable.h"
+#endif
 
 /* ---- maxima of activations ----------------------------------------------------------------------- */
 

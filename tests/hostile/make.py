@@ -544,6 +544,9 @@ CONTENTS: dict[str, Content] = {
     "arrays overlap in part": Content(
         R.LAYOUT, _array("l1_threshold_fire", "<i4", [6], OFFSET + 64)
     ),
+    "arrays overlap behind the first values": Content(
+        R.LAYOUT, _array("l1_threshold_fire", "<i4", [112], INDEX["arrays"]["l1_threshold_fire"][2])
+    ),
     "array entry short": Content(R.MEMBER, _array(W, DTYPE, SHAPE)),
     "array entry is an object": Content(
         R.MEMBER, put((("arrays", W), {"dtype": DTYPE, "shape": SHAPE, "offset": OFFSET}))

@@ -26,7 +26,10 @@ from tests.chips import (
 from tests.nsoc_reference import Reference
 from tests.strategies import network_specs
 
-pytestmark = pytest.mark.filterwarnings("ignore::kerasnsoc.nsoc.emulator.BandwidthWarning")
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::kerasnsoc.nsoc.emulator_warnings.{name}")
+    for name in ("BandwidthWarning", "SaturationWarning")
+]
 
 TIMES = ("t_decode", "t_syn", "t_emit", "t_leak", "t_upd", "t_upd_active", "t_router", "t_hop_x",
          "t_hop_y", "t_link", "t_io_in", "t_sync")  # fmt: skip
@@ -35,6 +38,7 @@ timings = st.fixed_dictionaries(
     {name: st.integers(0, 3) | st.integers(0, 300_000) for name in TIMES}
 )
 seeds = st.integers(0, 2**32 - 1)
+queues = st.sampled_from([{}] + [{"queue_policy": "stall", "queue_capacity": n} for n in (0, 1, 3)])
 
 
 def check(result, expected):
@@ -68,7 +72,16 @@ def device_of(mesh):
     return mesh_of(get_device("loihi")) if mesh else get_device("speck2fmodule")
 
 
-def check_event_mode(chip, seed, timing, mesh, emission, jitter, keep_zeros):
+def in_passes(chip, seed):
+    """The configuration in up to three passes; a core never stands before its sources."""
+    rng = np.random.default_rng(seed)
+    cuts = np.sort(rng.integers(0, len(chip.cores) + 1, 2))
+    numbers = np.searchsorted(cuts, np.arange(len(chip.cores)), "right")
+    for record, number in zip(chip.cores, np.unique(numbers, return_inverse=True)[1], strict=True):
+        record.pass_index = int(number)
+
+
+def check_event_mode(chip, seed, timing, mesh, emission, jitter, keep_zeros, queue):
     chip.numeric.skip_zero = not keep_zeros
     for record in chip.cores[: seed % 2]:
         record.output_decimator.enable = True
@@ -79,10 +92,13 @@ def check_event_mode(chip, seed, timing, mesh, emission, jitter, keep_zeros):
     oracle = run_reference(chip, plain.root_kind, events)
     check(plain, oracle)
     sigmas = {"t_syn": 0.5, "t_decode": 0.2} if jitter else None
-    emulator = NSoCEmulator(chip, **options, emission=emission, seed=seed, jitter=sigmas)
+    emulator = NSoCEmulator(chip, **options, **queue, emission=emission, seed=seed, jitter=sigmas)
     timed = emulator.run(events, 60)
     check(timed, oracle)
     assert_array_equal(timed.root_t_ps, plain.root_t_ps)
+    for record in timed.per_core if queue else ():
+        assert record["blocked_ps"] <= record["busy_ps"]
+    return timed
 
 
 any_engine = {
@@ -92,13 +108,18 @@ any_engine = {
     "emission": st.sampled_from(["streaming", "end"]),
     "jitter": st.booleans(),
     "keep_zeros": st.booleans(),
+    "queue": queues,
 }
 
 
 @given(chip=spiking_configs(chain=True), **any_engine)
 @settings(max_examples=1000)
 def test_time_changes_nothing_in_chains(chip, **options):
-    check_event_mode(chip, **options)
+    timed = check_event_mode(chip, **options)
+    if options["queue"]:
+        # without waiting room an event may still find a sweep that began while it was on its way
+        longest = max(record["queue_max"] for record in timed.per_core)
+        assert longest <= max(options["queue"]["queue_capacity"], 1)
 
 
 @given(chip=spiking_configs(max_cores=6), **any_engine)
@@ -118,15 +139,19 @@ def test_time_changes_nothing_where_paths_merge(chip, **options):
     delay=st.sampled_from([(0, None), (1, None), (1, "barrier")]),
     extra=st.sampled_from([{}, {"touched_only": True}, {"decay": 700}, {"refractory_packets": 2}]),
     persistent=st.booleans(),
+    queue=queues,
+    passes=st.booleans(),
 )
 @settings(max_examples=200)
 def test_time_changes_nothing_in_packet_mode(
-    chip, seed, timing, mesh, period, graded, spikes, delay, extra, persistent
+    chip, seed, timing, mesh, period, graded, spikes, delay, extra, persistent, queue, passes
 ):
     numeric = chip.numeric
     numeric.graded, numeric.persistent = graded, persistent
     numeric.spike_fn, numeric.max_spikes = spikes
     numeric.layer_delay, sync = delay
+    if passes:
+        in_passes(chip, seed)
     features, height, width = chip.input.input_shape.chw
     frames = np.random.default_rng(seed).poisson(0.3, (5, height, width, features))
     packets = packets_from_frames(frames, period)
@@ -144,7 +169,7 @@ def test_time_changes_nothing_in_packet_mode(
         root += 1
     for engine in ("functional", "timing"):
         emulator = NSoCEmulator(
-            chip, engine=engine, device=device_of(mesh), timing=timing, sync=sync, **extra
+            chip, engine=engine, device=device_of(mesh), timing=timing, sync=sync, **extra, **queue
         )
         check(emulator.run(packets), oracle)
 
@@ -155,9 +180,13 @@ def test_time_changes_nothing_in_packet_mode(
     timing=timings,
     mesh=st.booleans(),
     period=st.sampled_from([0, 0.1, 1000.0]),
+    queue=queues,
+    passes=st.booleans(),
 )
 @settings(max_examples=100)
-def test_graded_networks_give_what_the_runtime_gives(spec, seed, timing, mesh, period):
+def test_graded_networks_give_what_the_runtime_gives(
+    spec, seed, timing, mesh, period, queue, passes
+):
     rng = np.random.default_rng(seed)
     first = spec.layers[0].parameters
     if isinstance(first, InputDataParameters) and len(spec.layers) == 1:
@@ -170,8 +199,10 @@ def test_graded_networks_give_what_the_runtime_gives(spec, seed, timing, mesh, p
     expected = Model.from_spec(spec).forward(inputs)
     chip = artifact_config(spec)
     chip.numeric.skip_zero = False
+    if passes:
+        in_passes(chip, seed)
     device = get_device("akd1000")
-    options = {"device": device if mesh else star_of(device), "timing": timing}
+    options = {"device": device if mesh else star_of(device), "timing": timing, **queue}
     judged = reference.run(spec, inputs)
     for engine in ("functional", "timing"):
         result = NSoCEmulator(chip, engine=engine, **options).run(

@@ -1,6 +1,7 @@
 """Networks over time: every rule against the plain reference, whatever the split of the work."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from kerasnsoc.artifact import (
     validate,
 )
 from kerasnsoc.runtime import Model, over_time
+from kerasnsoc_ext import FOREVER, Neurons
 from tests import time_reference
 from tests.networks import Builder, time_networks
 
@@ -215,3 +217,107 @@ def test_potentials_pile_up_to_their_limit_and_stay_there():
     same(Model.from_spec(spec).trace(x), expected)
     assert expected["out"][0, :, 0, 0, 0].tolist() == [1] * 40
     assert not expected["out"][0, :, 0, 0, 1].any()
+
+
+@st.composite
+def rare_events(draw):
+    """Neurons with biases of every kind, and potentials that arrive now and then."""
+    neuron = draw(neurons())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    samples, steps, count = 2, draw(st.integers(1, 400)), draw(st.sampled_from((1, 5, 70)))
+    top = draw(st.sampled_from((3, 200, 2**30)))
+    sign = draw(st.sampled_from((-1, 0, 1)))
+    bias = rng.integers(-4, 5, count)
+    lowest = np.zeros(count, np.int64)
+    if neuron.rule != "signed":
+        lowest -= rng.integers(0, top + 1, count)
+    threshold = rng.integers(max(1, top // 4), top + 1, count)
+    start = rng.integers(lowest, threshold)
+    if neuron.rule == "signed":
+        start = np.abs(start)
+    variables = {
+        "spike_threshold": threshold,
+        "bias": sign * np.abs(bias) if sign else bias,
+        "lowest_potential": lowest,
+        "initial_potential": start.reshape(1, 1, count),
+    }
+    variables = {name: values.astype(np.int32) for name, values in variables.items()}
+    arriving = rng.integers(-90, 91, (samples, steps, 1, 1, count))
+    arriving *= rng.random((samples, steps, 1, 1, 1)) < draw(st.sampled_from((0, 0.02, 0.3)))
+    cuts = sorted(rng.integers(0, steps + 1, 3))
+    return neuron, variables, arriving, cuts
+
+
+@given(rare_events())
+def test_steps_without_events_are_made_up_for(case):
+    neuron, variables, arriving, cuts = case
+    expected = time_reference.fire(neuron, variables, arriving)[:, :, 0, 0]
+    kernel = Neurons(
+        *(variables[name] for name in ("spike_threshold", "bias", "lowest_potential")),
+        rule=neuron.rule,
+        max_spikes=neuron.max_spikes,
+        zero_reset=neuron.reset == "zero",
+        rectify=neuron.rectify,
+        shift=neuron.shift,
+    )
+    samples, steps, count = arriving.shape[0], arriving.shape[1], arriving.shape[-1]
+    start = variables["initial_potential"].reshape(-1)
+    state = np.repeat(start[None], samples, axis=0)
+    owed, quiet = np.zeros(samples, np.int64), np.full(samples, kernel.quiet(start))
+    found = np.zeros(expected.shape, np.int32)
+    for first, last in pairwise((0, *cuts, steps)):
+        part = np.ascontiguousarray(arriving[:, first:last].reshape(-1, count), np.int32)
+        active = part.any(axis=1)
+        rows = np.where(active, np.cumsum(active) - 1, -1).reshape(samples, last - first)
+        counts = np.zeros((samples, last - first, 2), np.int64)
+        spikes = np.zeros((samples, last - first, count), np.int32)
+        kernel.integrate(part[active], rows, state, spikes, counts, owed, quiet)
+        found[:, first:last] = spikes
+        np.testing.assert_array_equal(counts[..., 0], np.count_nonzero(spikes, axis=-1))
+        np.testing.assert_array_equal(counts[..., 1], np.abs(spikes).sum(axis=-1))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "threshold", "bias", "lowest", "start", "steps"),
+    [
+        ("multi", 1000, 0, -5, 999, FOREVER),
+        ("multi", 1000, -3, -(2**30), 999, FOREVER),
+        ("multi", 1000, 1, 0, 0, 999),
+        ("multi", 1000, 3, 0, 0, 333),
+        ("multi", 2**30, 1, -(2**30), -(2**30), 2**31 - 1),
+        ("multi", 2**30, 1, -(2**30), 0, 2**30 - 1),
+        ("signed", 1000, -1, 0, 500, 500),
+        ("single", 10, 0, 0, 10, 0),
+        ("single", 10, -1, 0, 12, 0),
+    ],
+)
+def test_looking_ahead_is_never_too_far(rule, threshold, bias, lowest, start, steps):
+    one = Neurons(*(np.array([v], np.int32) for v in (threshold, bias, lowest)), rule=rule)
+    found = one.quiet(np.array([start], np.int32))
+    if steps in (0, FOREVER):
+        assert found == steps
+    else:
+        # a sum of 2**30 steps is as far as it looks
+        least = min(steps, 2**30) * (1 - 1e-6) - 1
+        assert least <= found <= steps
+
+
+def test_steps_pass_by_the_billion():
+    kernel = Neurons(
+        *(np.array(v, np.int32) for v in ([2**30] * 3, [1, -1, 0], [-(2**30)] * 3)), rule="multi"
+    )
+    state = np.array([[-(2**30), 2**30 - 1, 7]], np.int32)
+    owed, quiet = np.array([2**30]), np.zeros(1, np.int64)
+    rows, counts = np.array([[0]]), np.zeros((1, 1, 2), np.int64)
+    spikes = np.zeros((1, 1, 3), np.int32)
+    kernel.integrate(np.zeros((1, 3), np.int32), rows, state, spikes, counts, owed, quiet)
+    np.testing.assert_array_equal(state, [[1, -2, 7]])
+    assert owed[0] == quiet[0] == 0
+    assert not spikes.any()
+    falling = Neurons(*(np.array([v], np.int32) for v in (9, -1, -(2**30))), rule="multi")
+    state, owed[:] = np.array([[8]], np.int32), 2**40
+    falling.integrate(
+        np.zeros((1, 1), np.int32), rows, state, spikes[..., :1].copy(), counts, owed, quiet
+    )
+    assert state[0, 0] == -(2**30)

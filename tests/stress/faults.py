@@ -3,7 +3,9 @@
 ``python -m tests.stress.faults --op all``. After each failure: an OSError that names the path, the
 old file byte for byte (or none, if there was none), no stray file, no open descriptor. A failure to
 sync the folder comes after the rename; then the new file must be whole. ``--rlimit`` adds a real
-limit on the size of files. Prints one line of JSON and exits with 1 if the bar is missed.
+limit on the size of files, ``--full FOLDER`` a file system that really is full: the folder must lie
+on a small one of its own, such as ``mount -t tmpfs -o size=1m tmpfs FOLDER``, and is filled up to a
+few bytes around what the file needs. Prints one line of JSON and exits with 1 if the bar is missed.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from tests.networks import events_network, every_kind
 OPERATIONS = ("open", "write", "fsync", "fchmod", "close", "replace", "lstat")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EINTR, errno.EACCES)
 SHORT = "short write"
+MOST_FULL_BYTES = 64 << 20
 
 
 class FaultyOS:
@@ -162,10 +165,58 @@ def judge_limited(
     return wrong
 
 
+def full(spec: NetworkSpec, old: bytes | None, new: bytes, folder: Path) -> Iterator[list[str]]:
+    """Save into a file system with little room, until it is enough."""
+    if any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; give an empty folder on a small file system")
+    system = os.statvfs(folder)
+    if system.f_bavail * system.f_frsize > MOST_FULL_BYTES:
+        raise ValueError(
+            f"{folder} has {system.f_bavail * system.f_frsize} bytes free, which are not worth "
+            f"filling; give a folder on a file system of at most {MOST_FULL_BYTES} bytes"
+        )
+    block = system.f_frsize
+    target, ballast = folder / "net.h5", folder / "ballast"
+    needed = -(-len(new) // block)
+    was_short = was_enough = False
+    for room in range(needed + 2):
+        target.unlink(missing_ok=True)
+        ballast.unlink(missing_ok=True)
+        if old is not None:
+            target.write_bytes(old)
+        left = os.statvfs(folder)
+        with open(ballast, "wb") as file:
+            file.write(bytes(max(0, left.f_bavail - room) * block))
+        wrong, raised = [], None
+        try:
+            save(spec, target, verify=False)
+        except OSError as error:
+            raised = error
+        content = target.read_bytes() if target.exists() else None
+        if raised is None:
+            was_enough = True
+            if content != new:
+                wrong.append("returned without the new file")
+        else:
+            was_short = True
+            if raised.errno != errno.ENOSPC or raised.filename != str(target):
+                wrong.append(f"raised {raised!r}")
+            if content != old:
+                wrong.append("the old file is not what it was")
+        if {entry.name for entry in folder.iterdir()} - {"net.h5", "ballast"}:
+            wrong.append("a stray file is left")
+        yield [f"{room} blocks free: {text}" for text in wrong]
+    target.unlink(missing_ok=True)
+    ballast.unlink()
+    if not (was_short and was_enough):
+        yield ["the file system was never full, or never had room"]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--op", choices=(*OPERATIONS, "all"), default="all")
     parser.add_argument("--rlimit", action="store_true")
+    parser.add_argument("--full", type=Path, help="an empty folder on a small file system")
     options = parser.parse_args(arguments)
     operations = OPERATIONS if options.op == "all" else (options.op,)
     spec = events_network()
@@ -186,6 +237,11 @@ def main(arguments: list[str] | None = None) -> int:
                     cases += 1
                     missed += wrong
                     Path(name, "net.h5").unlink(missing_ok=True)
+    if options.full is not None:
+        for present in (old, None):
+            for wrong in full(spec, present, new, options.full.resolve()):
+                cases += 1
+                missed += wrong
     print(json.dumps({"cases": cases, "faults": fired, "missed": missed}))
     return 1 if missed or not fired else 0
 

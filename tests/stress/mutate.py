@@ -3,17 +3,22 @@
 Without options each case is a good file with some bytes changed, which the digest must find.
 ``--behind`` changes the index and repairs the digest, so that every later check is met; what is
 accepted then must be a valid network whose index says what the loaded network says, and with
-``--forward`` it must also run. ``--over-time`` does so to networks over time. ``--hdf5-view``
-changes the metadata of the HDF5 part, with ``--repair`` also its checksums, and asks `verify`,
-whose child process may die but nothing else.
+``--forward`` it must also run, and learn if it can. ``--over-time`` does so to networks over time,
+``--every-network`` to these, networks that learn and all others. ``--hdf5-view`` changes the
+metadata of the HDF5 part, with ``--repair`` also its checksums, and asks `verify`, whose child
+process may die but nothing else.
 
-Prints one line of JSON and exits with 1 if a case crashed, hung, or was silently wrong.
+A case depends on the seed and its number alone. ``--journal FILE`` writes down each block of 5,000
+cases and begins again behind the last one, so that a long run may be cut into pieces; a case in
+which the process died is counted and left out. Prints one line of JSON and exits with 1 if a case
+crashed, hung, or was silently wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import marshal
 import random
 import signal
 import sys
@@ -21,7 +26,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 
@@ -30,13 +38,20 @@ from kerasnsoc.artifact.description import describe
 from kerasnsoc.artifact.geometry import output_dims
 from kerasnsoc.artifact.jsontext import canonical
 from kerasnsoc.artifact.layout import frame, seal
-from tests.networks import events_network, every_kind, time_networks
+from kerasnsoc_ext import firing, packing
+from tests.networks import events_network, every_kind, learning_networks, time_networks
 from tests.stress.hdf5_checksums import Region, regions, repaired
+from tests.stress.journal import Journal
 
 HANG_SECONDS = 10
+"""Of the processor, so that a busy machine hangs nothing."""
+STUCK_SECONDS = 600
+"""Of the clock, for a case that waits for ever."""
 VIEW_SECONDS = 2.0
 FORWARD_VALUES = 1 << 16
 """Networks with larger maps are not run: they would only be slow."""
+
+MOST_LINES = 1000
 
 STEPS = 3
 """Time steps that a network over time runs."""
@@ -92,10 +107,30 @@ def places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, .
     return found
 
 
-def malicious(rng: random.Random, good: bytes) -> bytes:
+@dataclass(frozen=True)
+class Good:
+    """A good file, taken apart once for all cases."""
+
+    data: bytes
+    text: bytes
+    body: bytes
+    members: bytes
+    """The index as `marshal` copies it, several times faster than the parser of JSON."""
+    places: list[tuple[object, ...]]
+    offsets: list[int]
+
+    @classmethod
+    def of(cls, data: bytes) -> Good:
+        parts = frame(data[:64], len(data))
+        text = data[parts.index]
+        value = json.loads(text)
+        offsets = [offset for _, _, offset in value["arrays"].values()]
+        return cls(data, text, data[parts.body], marshal.dumps(value), places(value), offsets)
+
+
+def malicious(rng: random.Random, good: Good) -> bytes:
     """An index with tokens or members changed, or arrays with values changed; a right digest."""
-    parts = frame(good[:64], len(good))
-    text, body = good[parts.index], bytearray(good[parts.body])
+    text, body = good.text, good.body
     kind = rng.random()
     if kind < 0.3:
         index = bytearray(text)
@@ -104,18 +139,18 @@ def malicious(rng: random.Random, good: bytes) -> bytes:
             index[at : at + rng.randrange(3)] = rng.choice(TOKENS).encode()
         text = bytes(index)
     elif kind < 0.85:  # still canonical, so that the checks behind the parser are reached
-        value = json.loads(text)
-        for _ in range(rng.choice((1, 1, 1, 2))):
-            path = rng.choice(places(value))
-            change(rng, value, path)
+        value = marshal.loads(good.members)
+        for again in range(rng.choice((1, 1, 1, 2))):
+            change(rng, value, rng.choice(places(value) if again else good.places))
         text = canonical(value)
-    if kind > 0.8:
-        offsets = [offset for _, _, offset in json.loads(good[parts.index])["arrays"].values()]
+    if kind > 0.8 and good.offsets:
+        changed = bytearray(body)
         for _ in range(rng.choice((1, 1, 2, 4))):
-            at = rng.choice(offsets) + rng.randrange(64)
-            if at < len(body):
-                body[at] = rng.randrange(256)
-    return seal(text, bytes(body))
+            at = rng.choice(good.offsets) + rng.randrange(64)
+            if at < len(changed):
+                changed[at] = rng.randrange(256)
+        body = bytes(changed)
+    return seal(text, body)
 
 
 def change(rng: random.Random, value: object, path: tuple[object, ...]) -> None:
@@ -150,7 +185,10 @@ class Judge:
         networks = [events_network(), every_kind()["image"]]
         if options.over_time:
             networks = list(time_networks().values())
-        self.goods = [to_bytes(network) for network in networks]
+        if options.every_network:
+            kinds = (every_kind(), time_networks(), learning_networks())
+            networks = [network for kind in kinds for network in kind.values()]
+        self.goods = [Good.of(to_bytes(network)) for network in networks]
 
     def run(self, case: int, name: str, attempt: Callable[[], str]) -> None:
         """One case; whatever is not in the plan is recorded with its number."""
@@ -169,7 +207,7 @@ class Judge:
             self.examples.append(f"{name} {case}: {outcome}")
 
     def front(self, case: int, rng: random.Random) -> None:
-        good = self.goods[case % len(self.goods)]
+        good = self.goods[case % len(self.goods)].data
         data = damaged(rng, good)
 
         def attempt() -> str:
@@ -197,8 +235,7 @@ class Judge:
 
     def view(self, case: int, rng: random.Random, blocks: list[list[Region]]) -> None:
         good = self.goods[case % len(self.goods)]
-        parts = frame(good[:64], len(good))
-        body = bytearray(good[parts.body])
+        body = bytearray(good.body)
         inside = [at for start, end in blocks[case % len(blocks)] for at in range(start, end)]
         for _ in range(rng.choice((1, 1, 2, 3))):
             at = rng.choice(inside)
@@ -207,7 +244,7 @@ class Judge:
             else:
                 body[at] = rng.choice((0, 1, 127, 128, 255))
         fixed = repaired(bytes(body), blocks[case % len(blocks)]) if self.repair else bytes(body)
-        data = seal(good[parts.index], fixed)
+        data = seal(good.text, fixed)
 
         def attempt() -> str:
             try:
@@ -238,8 +275,28 @@ def run_network(spec: NetworkSpec, seed: int) -> None:
         shape = (1, width, height, channels)
     top = 2**spec.input.bits
     values = np.random.default_rng(seed).integers(0, top, shape, dtype=np.uint8)
+    model = Model.from_spec(spec)
     with suppress(OverflowError):  # a potential outside of int32 is reported, not wrapped
-        Model.from_spec(spec).forward(values)
+        model.forward(values)
+    if spec.layers[-1].learning is not None:
+        with suppress(OverflowError, ValueError):  # a changed layer may send on more than 0 and 1
+            model.fit(values)
+
+
+def remember_lines() -> None:
+    """Fit each threshold table once: in most cases it is that of the good file."""
+    fit = packing.fit_line
+    lines: dict[tuple[bytes, ...], firing.Line | None] = {}
+
+    def remembered(*arguments: Any) -> firing.Line | None:
+        key = tuple(np.asarray(a).tobytes() for a in arguments)
+        if key not in lines:
+            if len(lines) == MOST_LINES:
+                lines.clear()
+            lines[key] = fit(*arguments)
+        return lines[key]
+
+    packing.fit_line = remembered
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -249,6 +306,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--behind", action="store_true", help="change the index, repair the digest")
     parser.add_argument("--forward", action="store_true", help="run what is accepted")
     parser.add_argument("--over-time", action="store_true", help="attack networks over time")
+    parser.add_argument("--every-network", action="store_true", help="attack every kind of network")
+    parser.add_argument("--journal", type=Path, help="go on behind the last block in this file")
     parser.add_argument("--hdf5-view", action="store_true", help="change HDF5 metadata and verify")
     parser.add_argument("--repair", action="store_true", help="repair HDF5 checksums")
     options = parser.parse_args(arguments)
@@ -256,25 +315,31 @@ def main(arguments: list[str] | None = None) -> int:
     name = "hdf5-view" if options.hdf5_view else "behind" if options.behind else "front"
     if options.hdf5_view:
         hdf5_check.BASE_SECONDS = VIEW_SECONDS
-        blocks = [regions(good[frame(good[:64], len(good)).body]) for good in judge.goods]
+        blocks = [regions(good.body) for good in judge.goods]
+    remember_lines()
+    setting = [name, options.forward, options.over_time, options.every_network, options.seed]
+    journal = Journal(options.journal, setting)
     start = time.perf_counter()
-    signal.signal(signal.SIGALRM, _alarm)
-    for case in range(options.cases):
+    for late in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(late, _alarm)
+    for case in journal.cases(options.cases, judge.counts, judge.examples):
         rng = random.Random(options.seed * 10**9 + case)
-        signal.alarm(HANG_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+        signal.alarm(STUCK_SECONDS)
         if options.hdf5_view:
             judge.view(case, rng, blocks)
         elif options.behind:
             judge.behind(case, rng)
         else:
             judge.front(case, rng)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.alarm(0)
     for good in judge.goods:  # a harness whose seeds are refused would prove nothing
-        load(good)
+        load(good.data)
     report = {
         "mode": name,
         "over_time": options.over_time,
-        "cases": options.cases,
+        "cases": sum(judge.counts.values()),
         "seed": options.seed,
         **dict(sorted(judge.counts.items())),
         "slowest_ms": round(judge.slowest * 1e3, 2),

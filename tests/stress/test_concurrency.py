@@ -35,6 +35,12 @@ def test_threads_load_save_and_run():
     assert report["wrong"] == []
 
 
+def test_a_few_of_everything_give_one_hash():
+    report = run("determinism", "--processes", "1", "--quick")
+    assert report["runs"] == 2 * len(report["kernels"]) * 8
+    assert report["hashes"] == 1
+
+
 @pytest.mark.slow
 def test_everything_gives_one_hash():
     report = run("determinism", "--processes", "1")

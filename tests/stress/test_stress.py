@@ -2,13 +2,17 @@
 
 import json
 import os
+import platform
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.stress.hdf5_checksums import lookup3, regions, repaired
+from tests.stress.journal import Journal
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +46,8 @@ def test_malice_behind_the_digest_is_refused_or_valid():
 
 def test_what_is_accepted_behind_the_digest_runs():
     pytest.importorskip("kerasnsoc.runtime", exc_type=ImportError)
-    report = run("mutate", "--behind", "--forward", "--cases", "2000", "--seed", "8")
+    options = ("--behind", "--forward", "--every-network", "--cases", "2000", "--seed", "8")
+    report = run("mutate", *options)
     assert report["valid"] > 40
 
 
@@ -51,6 +56,30 @@ def test_networks_over_time_meet_the_same_bar():
     report = run("mutate", "--over-time", "--behind", "--forward", "--cases", "400", "--seed", "9")
     assert report["refused"] + report["valid"] == 400
     assert report["valid"] > 20
+
+
+def test_a_journal_goes_on_behind_its_last_block_and_counts_the_case_that_died(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    case = tmp_path / "journal.jsonl.case"
+    options = [journal, ["behind", 7]]
+    counts, examples = Counter(), []
+    numbers = Journal(*options).cases(12_000, counts, examples)
+    for _ in range(5001):  # the first block, and one case of the second, in which the process dies
+        counts["refused"] += next(numbers) >= 0
+    left_behind = case.read_bytes()
+    del numbers  # which would leave the file open
+    case.write_bytes(left_behind)
+    counts, examples = Counter(), []
+    seen = []
+    for number in Journal(*options).cases(12_000, counts, examples):
+        seen.append(number)
+        counts["refused"] += 1
+    assert seen == [*range(5001, 12_000)]
+    assert counts == {"refused": 11_999, "DIED": 1}
+    assert examples == ["case 5000: DIED"]
+    assert [*Journal(*options).cases(12_000, Counter(), [])] == []
+    with pytest.raises(ValueError, match="name another file"):
+        next(Journal(journal, ["behind", 8]).cases(1, Counter(), []))
 
 
 def test_libhdf5_on_repaired_metadata_kills_nobody():
@@ -68,6 +97,16 @@ def test_every_system_call_of_a_save_may_fail():
     report = run("faults", "--op", "all", "--rlimit")
     assert report["missed"] == []
     assert report["faults"] > 50
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_every_allocation_of_the_compiled_modules_may_fail():
+    pytest.importorskip("scipy", reason="chips need scipy")
+    report = run("nomem", "--quick")
+    assert report["wrong"] == []
+    assert report["scenarios"] == 7
+    assert report["failures"] > 40
 
 
 @pytest.mark.parametrize(

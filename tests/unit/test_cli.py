@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +55,8 @@ def network(weights_en, input_bits=4):
         metadata={"producer": {"kerasnsoc": "test"}, "labels": ["a\x1b[2J", "b", "c"]},
     )
 
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 WEIGHTS_EN = np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3], [1, 1, 1]])
 # One hot pixel each: class 0, 1, 2, and an input without events, whose lowest class wins.
@@ -239,6 +242,13 @@ def test_energy_on_all_devices_is_the_default(call):
     assert {row["device"] for row in devices} == set(list_devices())
 
 
+def test_energy_without_inputs_runs_random_ones_and_says_so(call):
+    result = call("energy", "net.h5", "--json")
+    assert json.loads(result.stdout)["devices"][0]["samples"] == 10
+    assert "random samples" in result.stderr
+    assert_one_line(call("energy", "net.h5", "--steps", "3", status=1), "one pass")
+
+
 def test_verify_accepts_a_good_file(call):
     text = call("verify", "net.h5").stdout
     assert text == f"ok: net.h5, content sha256 {content_digest(network(WEIGHTS_EN))}\n"
@@ -334,6 +344,9 @@ def test_doctor_reports_versions_and_kernel(call):
     assert content["problems"] == []
     text = call("doctor").stdout
     assert np.__version__ in text
+    for name, reason in content["kernels"]["missing"].items():
+        assert f"no kernel {name}" in text
+        assert reason in text
     assert call("doctor", "--kernels").stdout.split() == content["kernels"]["available"]
 
 
@@ -343,6 +356,21 @@ def test_doctor_names_the_extra_that_is_missing(call, monkeypatch):
     line = next(line for line in text.splitlines() if line.startswith("keras "))
     assert 'pip install "kerasnsoc[train]"' in line
     assert json.loads(call("doctor", "--json").stdout)["extras"]["train"]["keras"] is None
+
+
+@pytest.mark.skipif(not PROJECT.exists(), reason="pyproject.toml is not beside the tests")
+def test_doctor_knows_the_extras_and_what_they_bring():
+    import re
+    import tomllib
+
+    with PROJECT.open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    for_developers = {"bench", "docs", "lint", "release", "test"}
+    assert set(cli._EXTRAS) == set(extras) - for_developers
+    for extra, modules in cli._EXTRAS.items():
+        brought = {re.match(r"[\w-]+", line).group() for line in extras[extra]} - {"keras"}
+        names = {cli._DISTRIBUTIONS.get(module, (module,))[0] for module in modules} - {"keras"}
+        assert names == brought
 
 
 def test_doctor_ends_with_1_if_something_is_wrong(call, monkeypatch):
@@ -356,11 +384,14 @@ def test_doctor_ends_with_1_if_something_is_wrong(call, monkeypatch):
 def test_demo_passes_its_options_on(call, monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr("kerasnsoc.cli._installed", lambda package: "1.0")
-    monkeypatch.setattr("kerasnsoc.demo.run_demo", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(
+        "kerasnsoc.demo.run_demo",
+        lambda output, seed, epochs=30, *, echo: calls.append((output, seed, epochs)),
+    )
     call("demo", "--output", tmp_path, "--seed", "7", "--epochs", "3")
     call("demo")
     assert calls[0] == (tmp_path, 7, 3)
-    assert calls[1][1:] == (0,)
+    assert calls[1][1:] == (0, 30)
 
 
 def test_memory_errors_and_control_characters_become_one_clean_line(call, monkeypatch):

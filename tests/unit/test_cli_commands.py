@@ -271,6 +271,59 @@ def test_the_page_shows_every_command_and_only_options_that_exist():
         assert f"$ kerasnsoc {name}" in section
 
 
+def leaves(command, name=()):
+    """All commands that do something, by their words."""
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield " ".join(name), command
+    else:
+        for word, child in children.items():
+            yield from leaves(child, (*name, word))
+
+
+def test_every_command_speaks_json_and_has_a_line_of_help():
+    from typer.main import get_command
+
+    found = dict(leaves(get_command(cli.app)))
+    assert len(found) > 25
+    silent = [
+        name
+        for name, command in found.items()
+        if not any("--json" in parameter.opts for parameter in command.params)
+    ]
+    assert silent == []
+    assert [name for name, command in found.items() if not command.help] == []
+
+
+def test_the_zoo_speaks_json(call):
+    verified = json.loads(call("zoo", "verify", "--json").stdout)
+    assert len(verified) >= 5
+    assert all(record["ok"] and len(record["sha256"]) == 64 for record in verified)
+    key = verified[0]["key"]
+    found = json.loads(call("zoo", "fetch", key, "--json").stdout)
+    assert found["key"] == key
+    assert found["path"] == call("zoo", "fetch", key).stdout.strip()
+
+
+def test_the_spoken_demo_speaks_json_alone(call):
+    result = call("demo", "kws", "--json")
+    content = json.loads(result.stdout)
+    assert [word["label"] for word in content["words"]][:2] == ["three", "one"]
+    assert content["energy"]["loihi"]["samples"] == len(content["words"])
+    assert "three" in result.stderr
+
+
+@pytest.mark.keras
+def test_create_speaks_json_alone(call, tmp_path):
+    pytest.importorskip("tensorflow")
+    result = call("create", "gxnor_mnist", "--json", "--summary", "--save", "net.keras")
+    content = json.loads(result.stdout)
+    assert content["output"] == "net.keras"
+    assert content["parameters"] > 1000
+    assert (tmp_path / "net.keras").exists()
+    assert "Total params" in result.stderr
+
+
 @pytest.mark.keras
 def test_check_of_a_keras_model_advises(call):
     user_model().save("mine.keras")

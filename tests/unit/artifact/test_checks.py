@@ -192,6 +192,12 @@ def test_shapes_of_variables(parameters, dims, expected):
     assert set(expected) <= set(REQUIRED[kind]) | set(OPTIONAL[kind])
 
 
+@pytest.mark.parametrize("size", [-1, 1, 2**16])
+def test_pooling_of_any_size_up_to_the_limit_passes(size):
+    pooling = {"pooling_type": PoolingType.Max, "pooling_width": size, "pooling_height": size}
+    check_parameters(dataclasses.replace(CONV, **pooling))
+
+
 def test_required_and_optional_cover_every_kind():
     assert set(REQUIRED) == set(OPTIONAL) == set(LayerType) - {LayerType.Unknown}
 

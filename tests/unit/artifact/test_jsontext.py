@@ -152,3 +152,20 @@ def test_a_cycle_and_a_bush_of_shared_lists_end():
     for value in (cycle, bush):
         with pytest.raises(ArtifactError, match=r"too (deep|many)"):
             check_plain(value, "meta", 12, 5000)
+
+
+@pytest.mark.parametrize("around", [lambda inner: [inner], lambda inner: {"k": inner}])
+def test_the_deepest_and_the_most_values_that_are_allowed_pass(around):
+    value = 1
+    for _ in range(5):
+        value = around(value)
+    count = check_plain(value, "value", 5, 100)
+    assert check_plain(value, "value", 5, count) == count
+    with pytest.raises(ArtifactError, match="nested too deep"):
+        check_plain(value, "value", 4, 100)
+    with pytest.raises(ArtifactError, match="value"):
+        check_plain(value, "value", 5, count - 1)
+
+
+def test_values_are_counted_over_all_members():
+    assert check_plain({"a": [1, 2], "b": {"c": 3}}, "value", 9, 99) == 9

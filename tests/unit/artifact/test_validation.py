@@ -17,11 +17,12 @@ from kerasnsoc.artifact import (
     InputDataParameters,
     LayerSpec,
     NetworkSpec,
+    PoolingParameters,
     Reason,
     validate,
 )
 from kerasnsoc.artifact.limits import MAX_LAYERS
-from tests.networks import Builder, events_network, every_kind
+from tests.networks import Builder, events_network, every_kind, learning_networks, time_networks
 from tests.strategies import network_specs
 
 DATA = InputDataParameters(input_width=3, input_height=2, input_channels=2)
@@ -49,9 +50,40 @@ def changed(spec, index, **changes):
     return dataclasses.replace(spec, layers=tuple(layers))
 
 
-@pytest.mark.parametrize("spec", every_kind().values(), ids=every_kind())
+VALID = {**every_kind(), **time_networks(), **learning_networks()}
+
+
+@pytest.mark.parametrize("spec", VALID.values(), ids=VALID)
 def test_valid_networks_pass(spec):
     validate(spec)
+
+
+def test_pooling_takes_no_potentials():
+    spec = time_networks()["time_image"]
+    last = LayerSpec("last", PoolingParameters(), ("head",))
+    refused(
+        dataclasses.replace(spec, layers=(*spec.layers[:-1], last)),
+        Reason.GRAPH,
+        "layer 'last' pools 'head', which sends on potentials",
+    )
+
+
+def test_all_maps_together_have_a_limit():
+    wide = InputDataParameters(input_width=4096, input_height=4096, input_channels=16)
+    same = ConvolutionalParameters(kernel_width=1, kernel_height=1, num_neurons=16)
+    builder = Builder().add("in", wide)
+    for name in "abc":
+        builder.add(name, same)
+    largest = builder.build()
+    validate(largest)
+    last = dataclasses.replace(largest.layers[-1], name="d", inbounds=("c",))
+    spec = dataclasses.replace(largest, layers=(*largest.layers, last))
+    refused(spec, Reason.SHAPE, r"layer 'd': the maps of the network up to here have 1342177280")
+
+
+def test_a_long_inbound_is_cut_in_the_message():
+    spec = chain(DENSE).build()
+    refused(changed(spec, 1, inbounds=("x" * 5000,)), Reason.GRAPH, r"fed by 'x{10,300}'\.\.\., ")
 
 
 @given(network_specs())

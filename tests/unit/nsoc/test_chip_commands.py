@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from kerasnsoc import cli
 from kerasnsoc.nsoc import NSoCConfig, NSoCNetwork, devices, get_device, list_devices
-from kerasnsoc.nsoc.device_file import device_to_json
+from kerasnsoc.nsoc.device_file import device_from_json, device_to_json
 from tests.nsoc_graphs import chain
 
 
@@ -43,7 +43,20 @@ def test_one_device_with_all_its_figures(name):
     text = command("devices", name)
     assert "assumed" in text or name == "truenorth"
     assert "grade" in text
-    assert json.loads(command("devices", name, "--json"))["name"] == name
+    content = json.loads(command("devices", name, "--json"))
+    assert content["name"] == name
+    assert device_from_json(content) == get_device(name)
+
+
+def test_a_device_that_was_shown_can_be_changed_and_used(saved, tmp_path):
+    content = json.loads(command("devices", "speck2f", "--json"))
+    content |= {"name": "stalling", "queue_policy": "stall"}
+    path = tmp_path / "chip.json"
+    path.write_text(json.dumps(content))
+    assert "stalling: fits" in command("check", saved, "--device-file", path)
+    assert get_device("stalling").queue_policy == "stall"
+    path.write_text(json.dumps(content | {"name": "never", "queue_policy": "wait"}))
+    assert "queue_policy" in command("check", saved, "--device-file", path, expect=1)
 
 
 def test_an_unknown_device_lists_the_known_ones():
@@ -53,6 +66,7 @@ def test_an_unknown_device_lists_the_known_ones():
 def test_check_says_where_a_network_fits(saved):
     text = command("check", saved)
     assert "speck2f: fits" in text
+    assert "truenorth: energy figures only, nothing can be placed there" in text
     assert "akd1000: does not fit\n  R12: layer0: pooling 2x2" in text
     content = json.loads(command("check", saved, "--device", "speck2f", "--json"))
     assert content == [{"device": "speck2f", "compatible": True, "problems": []}]

@@ -323,6 +323,16 @@ def test_r23_biases_without_a_clock_are_a_warning():
     assert "R23" in errors(config)
 
 
+def test_r27_neurons_that_forget_between_packets_are_a_warning():
+    config = config_of(chain(), "akd1000")
+    (problem,) = config.validate()
+    assert (problem.code, problem.severity) == ("R27", "warning")
+    assert "as one packet, or use a device that keeps them ('loihi')" in problem.message
+    config.numeric.persistent = True
+    assert not config.validate()
+    assert "R27" not in {p.code for p in config_of(chain(), "loihi").validate()}
+
+
 def test_r24_blocks_that_older_chips_lack():
     config = config_of(chain(), "speck2b")
     config.cores[0].output_decimator.enable = True

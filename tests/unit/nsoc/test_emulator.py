@@ -17,18 +17,17 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from kerasnsoc.nsoc.config import XY, DestinationConfig, DvsConfig, MapShape, ReadoutConfig, XYFlags
+from kerasnsoc.nsoc.config_builder import build_config
 from kerasnsoc.nsoc.devices import get_device
-from kerasnsoc.nsoc.emulator import (
-    BandwidthWarning,
-    EmulationLimitError,
-    NSoCEmulator,
-    emulate,
-)
+from kerasnsoc.nsoc.emulator import EmulationLimitError, NSoCEmulator, emulate
 from kerasnsoc.nsoc.emulator_input import PACKED_DTYPE, packets_from_frames
 from kerasnsoc.nsoc.emulator_load import synops_map
 from kerasnsoc.nsoc.emulator_result import nearest_rank
+from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning
 from kerasnsoc.nsoc.errors import ConfigValidationError, NSoCError
+from kerasnsoc.nsoc.mapping import place
 from tests.chips import config, core, mesh_of, random_events
+from tests.nsoc_graphs import chain
 
 EVENTS = [("t", "i8"), ("x", "u2"), ("y", "u2"), ("c", "u2")]
 
@@ -163,6 +162,196 @@ def test_a_congestion_balancer_drops_with_its_own_capacity():
     with pytest.warns(BandwidthWarning):
         result = NSoCEmulator(chip, timing=SERVER).run(at([0, 1, 2, 3]))
     assert result.drops["root"].tolist() == [2, 3]
+
+
+def slow(index, **options):
+    """A core with four synapses for each event and no spikes: 70 + 4 * 30 = 190 ps."""
+    return core(index, np.ones((4, 1, 1, 1)), (1, 1, 1), threshold=1000, **options)
+
+
+def test_a_full_queue_stalls_its_sender_and_the_input():
+    chip = config([pixel(1, ((2, 1, 0),)), slow(2)], (1, 1, 1), entries=[1])
+    emulator = NSoCEmulator(chip, queue_policy="stall", queue_capacity=1, timing=SERVER,
+                            record=("spikes", "load"))  # fmt: skip
+    with pytest.warns(BandwidthWarning, match="the input waited"):
+        result = emulator.run(at([0, 0, 0, 0]))
+    first, second = result.per_core
+    # core 1 works 100 ps on an event; core 2 works 190 ps, from 100 on, and one may wait there: the
+    # fourth spike is ready at 400, but the third waits until 480
+    assert result.spikes_of(1)["t_ps"].tolist() == [100, 200, 300, 480]
+    starts = [result.services["start_ps"][result.services["core"] == i].tolist() for i in (1, 2)]
+    assert starts == [[0, 100, 200, 300], [100, 290, 480, 670]]
+    assert (first["blocked_ps"], first["busy_ps"], first["queue_max"]) == (80, 480, 1)
+    # the second waits in the queue at once; the third enters at 100, the fourth at 200
+    assert result.noc["input_wait_ps"] == 100 + 100
+    assert first["wait_ps"] == 3 * 100
+    assert (second["wait_ps"], second["queue_max"]) == (90 + 180 + 190, 1)
+    assert (second["blocked_ps"], second["stall_ps"], result.makespan_ps) == (0, 0, 860)
+
+
+def test_without_waiting_room_a_sender_waits_for_an_idle_core():
+    chip = config([pixel(1, ((2, 1, 0),)), slow(2)], (1, 1, 1), entries=[1])
+    emulator = NSoCEmulator(chip, queue_policy="stall", queue_capacity=0, timing=SERVER)
+    with pytest.warns(BandwidthWarning):
+        result = emulator.run(at([0, 0]))
+    assert result.spikes_of(1)["t_ps"].tolist() == [100, 290]
+    assert result.per_core[0]["blocked_ps"] == 290 - 200
+    assert result.noc["input_wait_ps"] == 100
+    assert result.makespan_ps == 290 + 190
+
+
+def test_a_sender_that_waits_for_one_core_does_not_feed_the_other():
+    both = pixel(1, ((2, 1, 0), (3, 1, 0)))
+    chip = config([both, slow(2), pixel(3, threshold=99)], (1, 1, 1), entries=[1])
+    emulator = NSoCEmulator(chip, queue_policy="stall", queue_capacity=1, timing=SERVER,
+                            record=("spikes", "load"))  # fmt: skip
+    with pytest.warns(BandwidthWarning):
+        result = emulator.run(at([0, 0, 0, 0]))
+    starts = result.services[result.services["core"] == 3]["start_ps"]
+    assert starts.tolist() == [100, 200, 300, 480]
+
+
+def test_an_event_on_its_way_holds_its_place():
+    chip = config([pixel(1, ((2, 1, 0),)), slow(2)], (1, 1, 1), entries=[1])
+    timing = SERVER | {"t_hop_x": 1000}
+    emulator = NSoCEmulator(chip, queue_policy="stall", queue_capacity=1, timing=timing)
+    with pytest.warns(BandwidthWarning):
+        result = emulator.run(at([0, 0]))
+    # the second event leaves the port when the first, under way until 1000, starts
+    assert result.spikes_of(1)["t_ps"].tolist() == [1100, 2100]
+    assert result.noc["input_wait_ps"] == 1000
+
+
+def test_the_device_says_what_happens_at_a_full_queue():
+    chip = config([pixel(1)], (1, 1, 1), entries=[1])
+    device = dataclasses.replace(get_device("speck2fmodule"), queue_policy="drop")
+    with pytest.warns(BandwidthWarning, match="dropped"):
+        result = NSoCEmulator(chip, device=device, queue_capacity=0, timing=SERVER).run(at([0, 0]))
+    assert len(result.drops) == 1
+    device = dataclasses.replace(device, queue_policy="stall")
+    with pytest.warns(BandwidthWarning, match="the input waited 0.000 us"):
+        result = NSoCEmulator(chip, device=device, queue_capacity=0, timing=SERVER).run(at([0, 0]))
+    assert len(result.drops) == 0
+
+
+def test_a_balancer_drops_although_senders_wait_elsewhere():
+    chip = config([pixel(1, ((2, 1, 0),)), slow(2)], (1, 1, 1), entries=[1])
+    chip.cores[1].congestion_balancer.enable = True
+    chip.cores[1].congestion_balancer.capacity = 0
+    emulator = NSoCEmulator(chip, queue_policy="stall", queue_capacity=9, timing=SERVER)
+    with pytest.warns(BandwidthWarning, match="dropped"):
+        result = emulator.run(at([0, 0, 0]))
+    assert result.drops["t_ps"].tolist() == [200]
+    assert result.per_core[0]["blocked_ps"] == 0
+
+
+# --- potentials of 16 bits ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["functional", "timing"])
+def test_potentials_that_leave_16_bits_are_counted(engine):
+    # 300 * -128 = -38,400: the 257th update is the first that does not fit
+    falling = core(1, [[[[-128]]]], (1, 1, 1), threshold=9, low=-(2**15))
+    chip = config([falling], (1, 1, 1), entries=[1])
+    with pytest.warns(SaturationWarning, match="'layer1' 44 times"):
+        result = NSoCEmulator(chip, engine=engine).run(at(np.arange(300) * 10**9))
+    assert result.per_core[0]["saturated"] == 300 - 256
+    assert result.final_state[1].tolist() == [[[-(2**15)]]]
+    assert "16 bits" in result.warnings[-1]
+    assert result.to_dict()["warnings"] == result.warnings
+    rising = core(0, [[[[100]]]], (1, 1, 1), threshold=30_000)
+    chip = config([rising], (1, 1, 1), mode="packet", spike_fn="single")
+    with pytest.warns(SaturationWarning):
+        result = NSoCEmulator(chip, engine=engine).run(packets_from_frames([[[[400]]], [[[1]]]]))
+    assert result.final_state[0].tolist() == [[[32_767 - 30_000 + 100]]]
+    assert result.per_core[0]["saturated"] == 1
+
+
+def test_a_lower_bound_within_16_bits_is_no_saturation():
+    chip = config([core(1, [[[[-128]]]], (1, 1, 1), threshold=9, low=-300)], (1, 1, 1), entries=[1])
+    result = NSoCEmulator(chip).run(at(np.arange(9) * 10**9))
+    assert result.per_core[0]["saturated"] == 0
+    assert result.warnings == []
+
+
+# --- several passes -------------------------------------------------------------------------------
+
+INSTANT = dict.fromkeys(
+    ("t_io_in", "t_router", "t_hop_x", "t_hop_y", "t_link", "t_emit", "t_sync"), 0
+)
+PASSES = INSTANT | {"t_decode": 100, "t_syn": 30, "t_upd": 7, "t_upd_active": 9, "t_io_out": 5,
+                    "t_config": 10}  # fmt: skip
+
+
+def two_passes(**numeric):
+    cells = [pixel(0, ((1, 1, 0),)), pixel(1)]
+    cells[1].pass_index = 1
+    return config(cells, (1, 1, 1), device="loihi", mode="packet", **numeric)
+
+
+def test_a_second_pass_begins_when_it_is_configured():
+    result = NSoCEmulator(two_passes(), timing=PASSES).run([at([0])])
+    # an event: 100 + 30; the end of the packet: 100 + 9. Then the spike leaves the chip (5), and
+    # one weight, a threshold and a potential are written: 1 + 4 + 4 bytes of 10 ps
+    assert result.spikes_of(0)["t_ps"].tolist() == [239]
+    first, second = result.passes
+    assert (first["layers"], first["begin_ps"], first["end_ps"]) == ([0], 0, 239)
+    assert (second["begin_ps"], second["end_ps"]) == (239 + 5 + 90, 334 + 239)
+    assert (second["configuration_bytes"], second["configuration_ps"]) == (9, 90)
+    assert (first["events_stored"], second["events_in"], second["events_stored"]) == (1, 1, 0)
+    assert result.spikes_of(1)["t_ps"].tolist() == [573]
+    assert result.latency.spike_ps.tolist() == [573 + 5]
+    assert result.latency.packet_ps.tolist() == [573 + 5]
+    assert result.makespan_ps == 573
+    assert result.duration_ps == 573 + 5 + 90  # the first pass is put back
+    assert result.outputs[1].tolist() == [[[[1]]]]
+    assert sorted(result.outputs) == [1]
+    # what goes out and in again passes the pads too; nobody says what writing a network costs
+    (chip,) = [c for c in result.energy.counts if c.layer == "(chip)"]
+    assert chip.more["events through pads"] == 4
+    assert chip.more["configuration bytes"] == 18
+    assert "configuration bytes" in result.energy.unpriced
+    assert result.energy.total is None
+
+
+def test_a_delay_between_layers_lasts_across_passes_and_runs():
+    emulator = NSoCEmulator(two_passes(layer_delay=1), timing=PASSES)
+    assert emulator.run([at([0]), at([])]).outputs[1].ravel().tolist() == [0, 1]
+    assert emulator.run([at([0])]).outputs[1].ravel().tolist() == [0]
+    assert emulator.run([at([])]).outputs[1].ravel().tolist() == [1]
+    emulator.run([at([0])])
+    emulator.reset()
+    assert emulator.run([at([])]).outputs[1].ravel().tolist() == [0]
+
+
+def test_a_network_larger_than_the_chip_gives_the_same_as_on_a_larger_chip():
+    rng = np.random.default_rng(7)
+    graph = chain(4, side=6, features=3, threshold=20, min_v=-20)
+    layers = tuple(
+        dataclasses.replace(layer, weights=rng.integers(-9, 19, layer.weights.shape).astype("i1"))
+        for layer in graph.layers
+    )
+    graph = dataclasses.replace(graph, layers=layers)
+    whole = dataclasses.replace(get_device("loihi"), layer_delay=0)
+    small = dataclasses.replace(whole, cores=whole.cores[:2])
+    packets = packets_from_frames(rng.poisson(0.5, (6, 6, 6, 1)), 100)
+    results = []
+    for device in (whole, small):
+        placement = place(graph, device, allow_multipass=True)
+        chip = build_config(graph, device, 0, placement)
+        for record in chip.cores:
+            record.monitor_enable = True
+        results.append(NSoCEmulator(chip, device=device).run(packets))
+    single, several = results
+    assert [len(result.passes) for result in results] == [1, 2]
+    assert_array_equal(single.outputs[3], several.outputs[3])
+    assert single.outputs[3].any()
+    assert several.noc["packets"] == single.noc["packets"] + several.passes[1]["events_in"]
+    for layer in range(4):
+        assert_array_equal(single.final_state[layer], several.final_state[layer])
+        for name in ("root", "x", "y", "c", "n"):
+            left, right = single.spikes_of(layer)[name], several.spikes_of(layer)[name]
+            assert_array_equal(left, right)
 
 
 # --- the network on the chip (V9) -----------------------------------------------------------------
@@ -588,10 +777,17 @@ def test_configurations_that_cannot_run_are_refused():
     two = config([pixel(0), pixel(0)], (1, 1, 1))
     with pytest.raises(ConfigValidationError, match="twice"):
         NSoCEmulator(two)
-    passes = config([pixel(0)], (1, 1, 1))
-    passes.cores[0].pass_index = 1
-    with pytest.raises(NSoCError, match="2 passes"):
+    passes = config([pixel(0, ((1, 1, 0),)), pixel(1)], (1, 1, 1))
+    passes.cores[1].pass_index = 1
+    with pytest.raises(NSoCError, match="2 passes over the chip, but in event mode"):
         NSoCEmulator(passes)
+    back = two_passes()
+    back.cores[0].pass_index, back.cores[1].pass_index = 1, 0
+    with pytest.raises(ConfigValidationError, match="in pass 1, but sends to core 1 in pass 0"):
+        NSoCEmulator(back)
+    back.cores[0].pass_index = back.cores[1].pass_index = 2
+    with pytest.raises(ConfigValidationError, match="no layer is in pass 0 of 3"):
+        NSoCEmulator(back)
     wide = config([pixel(0)], (1, 1, 1))
     wide.cores[0].weights = np.zeros((2, 1, 1, 1), np.int8)
     with pytest.raises(ConfigValidationError, match="weights of shape"):

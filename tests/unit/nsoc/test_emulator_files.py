@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,23 @@ from typer.testing import CliRunner
 
 from kerasnsoc.artifact import save
 from kerasnsoc.cli import app
+from kerasnsoc.nsoc import devices, get_device, list_devices
 from kerasnsoc.nsoc.core_graph import CoreGraph, CoreLayer, Destination
+from kerasnsoc.nsoc.device_file import device_to_json
 from kerasnsoc.nsoc.emulator import NSoCEmulator
 from kerasnsoc.nsoc.emulator_files import frames_as_input, open_network
+from kerasnsoc.nsoc.events import EVENT_DTYPE
 from kerasnsoc.nsoc.network import NSoCNetwork
 from kerasnsoc.runtime import Model
 from tests.networks import every_kind
+from tests.nsoc_graphs import chain
+
+
+@pytest.fixture
+def _own_devices(monkeypatch):
+    """Devices that a command adds are gone afterwards."""
+    list_devices()
+    monkeypatch.setattr(devices, "_devices", dict(devices._devices))
 
 
 def inputs_of(spec, count=4):
@@ -93,6 +105,42 @@ def test_the_command_shows_layers_latency_and_energy(tmp_path):
     refused = run(tmp_path / "net.h5", tmp_path / "in.npy", "--engine", "slow")
     assert refused.exit_code == 1
     assert "engine is 'slow'" in refused.output
+
+
+def test_the_command_takes_events_and_says_what_happens_at_full_queues(tmp_path):
+    path = spiking_network().save(tmp_path / "net.json")
+    events = np.zeros(60, EVENT_DTYPE)
+    events["x"] = np.arange(60) % 7
+    np.save(tmp_path / "in.npy", events)
+    content = json.loads(run(path, tmp_path / "in.npy", "--json").output)
+    assert content["input_events"] == 60
+    assert content["noc"]["input_wait_ps"] == 0
+    options = ("--queue-policy", "stall", "--queue-capacity", "1")
+    result = run(path, tmp_path / "in.npy", *options)
+    assert result.exit_code == 0, result.output
+    assert "warning: the input waited" in result.output
+    content = json.loads(run(path, tmp_path / "in.npy", *options, "--json").output)
+    assert max(record["queue_max"] for record in content["per_core"]) == 1
+    refused = run(path, tmp_path / "in.npy", "--queue-policy", "wait")
+    assert refused.exit_code == 1
+    assert "queue_policy is 'wait'" in refused.output
+
+
+@pytest.mark.usefixtures("_own_devices")
+def test_the_command_runs_several_passes_on_a_chip_of_ones_own(tmp_path):
+    path = NSoCNetwork(chain(4, side=6)).save(tmp_path / "net.json")
+    device = replace(get_device("akd1000"), name="small", cores=get_device("akd1000").cores[:3])
+    (tmp_path / "chip.json").write_text(device_to_json(device))
+    np.save(tmp_path / "in.npy", np.ones((2, 6, 6, 1), np.int64))
+    options = ("--device-file", tmp_path / "chip.json")
+    refused = run(path, tmp_path / "in.npy", *options)
+    assert refused.exit_code == 1
+    assert "at least 4 neural processors, but 'small' has 3" in refused.output
+    result = run(path, tmp_path / "in.npy", "--device", "small", "--multipass")
+    assert result.exit_code == 0, result.output
+    assert "pass 2: layers 3 to 3" in result.output
+    assert "warning: R27" in result.output
+    assert "configuration bytes" in result.output
 
 
 def test_the_command_takes_recordings(tmp_path):

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from kerasnsoc.nsoc import NSoCNetwork, raster_to_events
+from kerasnsoc.nsoc import NSoCNetwork, devices, get_device, raster_to_events, register_device
 from kerasnsoc.nsoc.config import CoreConfig, GradedCoreConfig, NSoCConfig
 from kerasnsoc.nsoc.core_graph import CoreGraph, Destination, DvsLayer
 from kerasnsoc.nsoc.emulator_input import packets_from_frames
+from kerasnsoc.nsoc.emulator_warnings import SaturationWarning
 from kerasnsoc.nsoc.errors import (
     ConfigValidationError,
     EnergyOnlyDeviceError,
@@ -25,6 +26,7 @@ from kerasnsoc.nsoc.errors import (
     UnknownDeviceError,
     UnsupportedLayerError,
 )
+from kerasnsoc.nsoc.events import EVENT_DTYPE
 from kerasnsoc.nsoc.network import DynapcnnCompatibleNetwork, DynapcnnNetwork, neural_processors
 from kerasnsoc.nsoc.network_file import NetworkFileError
 from kerasnsoc.nsoc.readout import extend_readout_layer
@@ -98,6 +100,7 @@ def _sensor(dvs, frame):
     return out
 
 
+@pytest.mark.filterwarnings("ignore::kerasnsoc.nsoc.SaturationWarning")
 @given(st.integers(0, 2**16))
 def test_the_host_computes_the_definition(seed):
     graph = random_graph(seed)
@@ -110,6 +113,7 @@ def test_the_host_computes_the_definition(seed):
     assert_array_equal(counts, reference(graph, frames))
 
 
+@pytest.mark.filterwarnings("ignore::kerasnsoc.nsoc.SaturationWarning")
 @given(st.integers(0, 2**16))
 def test_the_emulated_mesh_fires_what_the_host_fires(seed):
     graph = random_graph(seed)
@@ -137,6 +141,45 @@ def test_the_emulated_mesh_fires_what_the_host_fires(seed):
     assert_array_equal(total, counts.sum(axis=0))
     for index, state in host.state_dict().items():
         assert_array_equal(chip.state_dict()[index], state)
+
+
+def test_the_host_says_where_potentials_are_cut_off():
+    layer = core_layer(in_shape=(1, 1, 1), kernel=1, features=1, threshold=30_000)
+    graph = CoreGraph((layer,), (1, 1, 1), None, (Destination(0),))
+    network = NSoCNetwork(replace(graph, layers=(replace(layer, spike_fn="single"),)))
+    with pytest.warns(SaturationWarning, match="'layer0' 1 times"):
+        network(np.full((1, 1, 1, 1), 40_000))
+    assert network.state_dict()[0].tolist() == [[[32_767 - 30_000]]]
+    network(np.full((1, 1, 1, 1), 40))  # no further warning
+
+
+def test_a_host_that_is_given_events_says_what_to_do():
+    network = NSoCNetwork(chain(1))
+    with pytest.raises(ValueError, match="events_to_raster makes them"):
+        network(np.zeros(3, EVENT_DTYPE))
+
+
+def test_a_network_in_several_passes_runs_where_to_puts_it():
+    frames = np.random.default_rng(0).poisson(0.5, (4, 6, 6, 1))
+    graph = chain(3, side=6, features=3, threshold=20, min_v=-20)
+    spec = get_device("loihi")
+    small = replace(spec, name="two-cores", cores=spec.cores[:2], layer_delay=0)
+    before = dict(devices._devices)
+    register_device(small)
+    try:
+        network = NSoCNetwork(graph)
+        with pytest.raises(MappingError, match="allow_multipass"):
+            network.to("two-cores")
+        network.to("two-cores", allow_multipass=True)
+        result = network.forward(packets_from_frames(frames, 10), return_result=True)
+        host = NSoCNetwork(graph)
+        assert_array_equal(result.outputs[2], host(frames))
+        assert [entry["layers"] for entry in result.passes] == [[0, 1], [2]]
+        for index, state in host.state_dict().items():
+            assert_array_equal(network.state_dict()[index], state)
+    finally:
+        devices._devices.clear()
+        devices._devices.update(before)
 
 
 def test_long_sequences_are_cut_without_a_trace(monkeypatch):
@@ -345,7 +388,8 @@ def test_multipass_reaches_the_configuration():
     assert neural_processors(network, "akd1000") == [47, 47]
     with pytest.raises(MappingError, match="at least 94 neural processors"):
         network.make_config(device="akd1000")
-    config = network.make_config(device="akd1000", allow_multipass=True)
+    with pytest.warns(UserWarning, match="R27 .* forget their potentials"):
+        config = network.make_config(device="akd1000", allow_multipass=True)
     assert [record.pass_index for record in config.cores] == [0, 1]
     assert network.memory_summary(per_core=True)["neural_processors"][1][0] == 0
 

@@ -30,7 +30,7 @@ from kerasnsoc.nsoc.errors import (  # noqa: E402
 )
 from kerasnsoc.nsoc.memory import memory_summary  # noqa: E402
 from kerasnsoc.nsoc.network import NSoCNetwork, build_core_graph  # noqa: E402
-from kerasnsoc.nsoc.transform import TransformOptions  # noqa: E402
+from kerasnsoc.nsoc.transform_options import TransformOptions  # noqa: E402
 
 pytestmark = pytest.mark.keras
 

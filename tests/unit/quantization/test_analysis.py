@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from kerasnsoc._progress import with_progress
 from kerasnsoc.quantization import (
     ActivationDiscreteRelu,
     MaxQuantizer,
@@ -27,7 +28,6 @@ from kerasnsoc.quantization import (
     quantize_layer,
     suggest_bitwidths,
 )
-from kerasnsoc.quantization.progress import with_progress
 from kerasnsoc.quantization.samples import read_samples
 from kerasnsoc.quantization.scoring import choose_metric, sqnr_db
 from tests.unit.quantization.helpers import assert_unchanged, chain, images, numbers, snapshot

@@ -142,13 +142,23 @@ def test_a_network_over_time():
     assert spiking.saturated is None
     assert spiking.dead is not None
     assert "a sample is a whole sequence" in found.to_html()
-    assert found.placement["problem"]
+    names = [name for row in found.placements for name in row["devices"]]
+    assert {"akd1000", "loihi", "speck2f"} <= set(names)
+    assert all(row["problems"] and row["latency_us"] is None for row in found.placements)
 
 
-def test_placement_and_latency():
+def test_placement_on_every_chip_and_latency_where_it_fits():
     model, x = dead_and_saturated()
-    found = report(model, x).placement
-    assert found["problem"] == ""
-    assert "dense" in found["layers"]
-    assert 0 < found["latency_us"]["min"] <= found["latency_us"]["max"]
-    assert report(model).placement["latency_us"] is None
+    found = report(model, x)
+    mesh, *others = found.placements
+    assert mesh["devices"] == ["akd1000"]
+    assert (mesh["fits"], mesh["used"], mesh["available"]) == (True, 1, 80)
+    assert "dense" in mesh["layers"]
+    assert 0 < mesh["latency_us"]["min"] <= mesh["latency_us"]["max"]
+    assert not any(row["fits"] for row in others)
+    assert {"speck2cmini", "speck2dmini"} in [set(row["devices"]) for row in others]
+    assert all("graded events" in row["problems"][0] for row in others)
+    page = " ".join(Tags(found.to_html()).text)
+    assert "1 of 80" in page
+    assert "speck2f" in page
+    assert report(model).placements[0]["latency_us"] is None

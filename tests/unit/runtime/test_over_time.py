@@ -1,5 +1,7 @@
 """Networks over time at the edges: arguments, units, statistics, streams, and who refuses them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,25 @@ def test_exported_c_is_of_one_pass(model, tmp_path):
 
     with pytest.raises(ValueError, match="runs over time"):
         export_c(model, tmp_path)
+
+
+def test_a_call_that_fails_leaves_the_potentials_that_are_kept():
+    spec = time_networks()["time_events"]
+    last = spec.layers[-1]
+    changed = {
+        "initial_level": np.zeros_like(last.variables["initial_level"]),
+        # levels of more than 34 leave the range of float32
+        "output_scale": np.full_like(last.variables["output_scale"], 1e37),
+    }
+    layer = replace(last, variables={**last.variables, **changed})
+    spec = replace(spec, layers=(*spec.layers[:-1], layer))
+    quiet = sequences(Model.from_spec(spec), 2, 1)
+    height, width, channels = spec.input.shape_hwc
+    loud = np.full((2, 60, height, width, channels), 2**spec.input.bits - 1)
+    calm, hurt = Model.from_spec(spec), Model.from_spec(spec)
+    for _ in range(3):
+        with pytest.raises(OverflowError, match="leaves the range of floats"):
+            hurt.forward(loud, stateful=True)
+        np.testing.assert_array_equal(
+            hurt.forward(quiet, stateful=True), calm.forward(quiet, stateful=True)
+        )

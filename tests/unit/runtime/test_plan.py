@@ -8,7 +8,7 @@ import pytest
 
 from kerasnsoc.artifact import FullyConnectedParameters
 from kerasnsoc.runtime.plan import CompiledNetwork, threshold_table
-from kerasnsoc_ext import Network, Plan, available_kernels, kernel_names
+from kerasnsoc_ext import Network, Plan, available_kernels, kernel_names, missing_kernels
 from tests.networks import every_kind
 
 POINT = (1, 1, 1, 0, 1)
@@ -49,6 +49,8 @@ def test_an_explicit_table_is_taken():
 def test_kernel_rows():
     assert kernel_names()[-1] == available_kernels()[-1] == "scalar"
     assert set(available_kernels()) <= set(kernel_names())
+    assert set(missing_kernels()) == set(kernel_names()) - set(available_kernels())
+    assert all(missing_kernels().values())
     assert Network().kernel == available_kernels()[0]
     for name in available_kernels():
         assert Network(name).kernel == name

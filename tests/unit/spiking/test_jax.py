@@ -7,6 +7,7 @@ from numpy.testing import assert_array_equal
 keras = pytest.importorskip("keras")
 
 from kerasnsoc.spiking.callbacks import DtScheduler, SpikeRateMonitor  # noqa: E402
+from kerasnsoc.spiking.cells import LowpassCell, SpikingActivationCell  # noqa: E402
 from kerasnsoc.spiking.layers import IAF, Alpha, SpikingActivation  # noqa: E402
 from tests.unit.spiking.helpers import compiled, model_of, numbers, uniform  # noqa: E402
 
@@ -38,6 +39,21 @@ def test_a_variable_step_in_compiled_functions(cls):
     ):
         with pytest.raises(NotImplementedError, match=message):
             call()
+
+
+@pytest.mark.parametrize("cls", [SpikingActivationCell, LowpassCell])
+def test_a_variable_step_in_a_plain_loop(cls):
+    dt = keras.Variable(0.5)
+    inputs = keras.Input((None, 3))
+    cell = cls(3, 0.1 if cls is LowpassCell else "relu", dt=dt, name="mine")
+    loop = keras.layers.RNN(cell, return_sequences=True)
+    model = keras.Model(inputs, loop(inputs))
+    x = uniform(2, 5, 3, low=1, high=9)
+    first = numbers(model(x))
+    dt.assign(0.25)
+    assert not np.array_equal(numbers(model(x)), first)
+    with pytest.raises(NotImplementedError, match="dt of layer 'mine' is a Variable"):
+        model.predict(x, verbose=0)
 
 
 def test_a_variable_step_without_compilation():

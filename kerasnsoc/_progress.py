@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from kerasnsoc._extras import require
@@ -12,12 +12,12 @@ from kerasnsoc._extras import require
 T = TypeVar("T")
 
 
-def with_progress(items: Sequence[T], description: str, show: bool | None) -> Iterator[T]:
+def with_progress(items: Iterable[T], description: str, show: bool | None) -> Iterator[T]:
     """Go through items behind a bar.
 
     Parameters
     ----------
-    items : sequence
+    items : iterable
     description : str
         Stands before the bar.
     show : bool or None

@@ -1,0 +1,363 @@
+/* Separable layers by strips of output positions: the depthwise sums of a strip stay in the first
+ * caches until the pointwise stage has used them.
+ *
+ * Depthwise: bytes of up to four columns of a window are interleaved, so that a dot product of four
+ * takes one cell of each. Pointwise, by what is proved about the sums:
+ *   WORDS  a sum is one 16-bit factor.
+ *   BYTES  a sum minus its channel's base is one unsigned byte; the bases' share of a potential is
+ *          known at load.
+ *   SPLIT  what a byte lacks is a signed high byte, zero for most sums. The quads that hold one are
+ *          listed per position and added before all low bytes are.
+ *
+ * Included by vector_template.h, for rows that define V_LOW_S16 and what belongs to it.
+ */
+
+#define HALF_LANES (2 * LANES) /* 16-bit lanes of a vector */
+
+/* The sums of a strip. */
+typedef struct knsoc_strip {
+    uint8_t *low; /* [position][channel]: low bytes, or words */
+    uint8_t *high;
+    /* of each position: its quads with a high byte, and what its potentials start from */
+    int32_t *first;
+    uint32_t *quad;
+    int32_t *quad_bytes;
+    int32_t *start;
+} knsoc_strip;
+
+static knsoc_strip place_strip(const knsoc_packed *p, void *memory)
+{
+    const int64_t positions = knsoc_strip_positions(p), plane = knsoc_strip_plane(p);
+    knsoc_strip strip;
+    strip.low = memory;
+    strip.high = strip.low + plane;
+    strip.first = (int32_t *)(void *)(strip.high + plane);
+    strip.start = strip.first + knsoc_strip_round(positions + 1);
+    strip.quad = (uint32_t *)(strip.start + knsoc_strip_round(positions));
+    strip.quad_bytes = (int32_t *)(strip.quad + knsoc_strip_listed(p));
+    return strip;
+}
+
+/* ---- depthwise --------------------------------------------------------------------------------- */
+
+/* Adds one row of a window, up to four columns wide, for the channels of one vector of bytes. Results
+ * of two such vectors, packed, are in the order of the bytes again. */
+INLINE void add_window_row(const int kind, const int32_t columns, const uint8_t *from,
+                           int64_t column, const int8_t *weights, VEC *sums)
+{
+    const VEC a = V_LOAD(from);
+    const VEC b = columns > 1 ? V_LOAD(from + column) : V_ZERO();
+    const VEC c = columns > 2 ? V_LOAD(from + 2 * column) : V_ZERO();
+    const VEC d = columns > 3 ? V_LOAD(from + 3 * column) : V_ZERO();
+    const VEC ab_low = V_LOW(a, b), ab_high = V_HIGH(a, b);
+    const VEC cd_low = V_LOW(c, d), cd_high = V_HIGH(c, d);
+    sums[0] = dot(kind, sums[0], V_LOW_S16(ab_low, cd_low), V_LOAD(weights));
+    sums[1] = dot(kind, sums[1], V_HIGH_S16(ab_low, cd_low), V_LOAD(weights + BYTES));
+    sums[2] = dot(kind, sums[2], V_LOW_S16(ab_high, cd_high), V_LOAD(weights + 2 * BYTES));
+    sums[3] = dot(kind, sums[3], V_HIGH_S16(ab_high, cd_high), V_LOAD(weights + 3 * BYTES));
+}
+
+/* The sums of one vector of channels; weights of neighbouring rows of a window lie `step` apart. */
+INLINE void sum_window(const int kind, const int is_3x3, const knsoc_packed *p, const uint8_t *from,
+                       int64_t column, const int8_t *weights, int64_t step, VEC *sums)
+{
+    UNROLL for (int i = 0; i < 4; i++)
+        sums[i] = V_ZERO();
+    if (is_3x3) {
+        UNROLL for (int y = 0; y < 3; y++)
+            add_window_row(kind, 3, from + y * p->channels, column, weights + y * step, sums);
+        return;
+    }
+    for (int32_t x = 0; x < p->size_columns; x += 4, from += 4 * column)
+        for (int32_t y = 0; y < p->size_cells; y++, weights += step)
+            add_window_row(kind, p->size_columns - x, from + (int64_t)y * p->channels, column,
+                           weights, sums);
+}
+
+/* Stores the sums of one vector of channels, of which `left` exist; returns how many of them are not
+ * zero. The rest is overwritten by what follows. */
+INLINE int32_t store_sums(const int form, const VEC *sums, const int16_t *base, int64_t left,
+                          uint8_t *low, uint8_t *high)
+{
+    const VEC one = V_PACK_S32(sums[0], sums[1]), two = V_PACK_S32(sums[2], sums[3]);
+    const int32_t reached = V_NONZERO_PACKED(one, two, left);
+    if (form == KNSOC_SUMS_WORDS) {
+        V_STORE_PACKED(low, one, two);
+        return reached;
+    }
+    const VEC a = V_SUB_S16(one, V_LOAD(base));
+    const VEC b = V_SUB_S16(two, V_LOAD(base + HALF_LANES));
+    if (form == KNSOC_SUMS_BYTES) {
+        V_STORE(low, V_PACK_U8(a, b));
+        return reached;
+    }
+    const VEC byte = V_SET_S16(255);
+    V_STORE(low, V_PACK_U8(V_AND(a, byte), V_AND(b, byte)));
+    V_STORE(high, V_PACK_S8(V_HIGH_BYTE(a), V_HIGH_BYTE(b)));
+    return reached;
+}
+
+/* A run of sums whose windows begin one byte after another. */
+INLINE int64_t depthwise_bytes(const int kind, const int is_3x3, const int form,
+                               const knsoc_packed *p, const uint8_t *from, int64_t size,
+                               uint8_t *low, uint8_t *high)
+{
+    const int64_t column = (int64_t)p->framed_cells * p->channels;
+    const int64_t step = 4 * (int64_t)p->period;
+    const int width = form == KNSOC_SUMS_WORDS ? 2 : 1;
+    int64_t reached = 0;
+    int32_t phase = 0;
+    for (int64_t i = 0; i < size; i += BYTES) {
+        VEC sums[4];
+        sum_window(kind, is_3x3, p, from + i, column, p->window_weights + 4 * (int64_t)phase, step,
+                   sums);
+        reached += store_sums(form, sums, p->base + phase, size - i, low + width * i, high + i);
+        phase += (int32_t)BYTES;
+        if (phase == p->period)
+            phase = 0;
+    }
+    return reached;
+}
+
+/* Whole vectors of channels, 3x3: interleaved cells stay in registers for the windows that share
+ * them. */
+INLINE int64_t depthwise_slide(const int kind, const int stride, const int form,
+                               const knsoc_packed *p, const uint8_t *inputs, uint8_t *low,
+                               uint8_t *high)
+{
+    const int64_t cell = p->channels, column = (int64_t)p->framed_cells * cell;
+    const int64_t step = 4 * (int64_t)p->period;
+    const int width = form == KNSOC_SUMS_WORDS ? 2 : 1;
+    int64_t reached = 0;
+    for (int64_t c = 0; c < cell; c += BYTES) {
+        const int8_t *weights = p->window_weights + 4 * c;
+        const uint8_t *from = inputs + c;
+        uint8_t *to = low + width * c, *to_high = high + c;
+        VEC w[3][4], kept[2][4];
+        UNROLL for (int y = 0; y < 3; y++)
+            UNROLL for (int i = 0; i < 4; i++)
+                w[y][i] = V_LOAD(weights + y * step + i * BYTES);
+        UNROLL for (int y = 0; y < 3 - stride; y++, from += cell)
+            V_INTERLEAVE(kept[y], from, column);
+        for (int32_t o = 0; o < p->output_cells; o++) {
+            VEC sums[4], next[4];
+            UNROLL for (int i = 0; i < 4; i++)
+                sums[i] = dot(kind, V_ZERO(), kept[0][i], w[0][i]);
+            if (stride == 1) {
+                UNROLL for (int i = 0; i < 4; i++)
+                    kept[0][i] = kept[1][i];
+            } else {
+                V_INTERLEAVE(kept[1], from, column);
+                from += cell;
+            }
+            UNROLL for (int i = 0; i < 4; i++)
+                sums[i] = dot(kind, sums[i], kept[1][i], w[1][i]);
+            V_INTERLEAVE(next, from, column);
+            from += cell;
+            UNROLL for (int i = 0; i < 4; i++) {
+                sums[i] = dot(kind, sums[i], next[i], w[2][i]);
+                kept[2 - stride][i] = next[i];
+            }
+            reached += store_sums(form, sums, p->base + c, BYTES, to, to_high);
+            to += width * cell;
+            to_high += cell;
+        }
+    }
+    return reached;
+}
+
+INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_packed *p,
+                                 const uint8_t *inputs, int32_t begin, int32_t end, uint8_t *low,
+                                 uint8_t *high)
+{
+    const int64_t column = (int64_t)p->framed_cells * p->channels;
+    const int32_t runs = p->flat ? 1 : p->output_cells;
+    const int64_t size = (int64_t)(p->flat ? p->output_cells : 1) * p->channels;
+    const int width = form == KNSOC_SUMS_WORDS ? 2 : 1;
+    const int is_3x3 = p->size_columns == 3 && p->size_cells == 3;
+    const int slides = is_3x3 && p->channels % BYTES == 0;
+    int64_t reached = 0;
+    inputs += begin * p->stride_columns * column;
+    for (int32_t x = begin; x < end; x++, inputs += p->stride_columns * column) {
+        if (slides && p->stride_cells <= 2) {
+            if (p->stride_cells == 1)
+                reached += depthwise_slide(kind, 1, form, p, inputs, low, high);
+            else
+                reached += depthwise_slide(kind, 2, form, p, inputs, low, high);
+            low += width * (int64_t)p->output_cells * p->channels;
+            high += (int64_t)p->output_cells * p->channels;
+            continue;
+        }
+        const uint8_t *from = inputs;
+        for (int32_t y = 0; y < runs; y++, low += width * size, high += size) {
+            if (is_3x3)
+                reached += depthwise_bytes(kind, 1, form, p, from, size, low, high);
+            else
+                reached += depthwise_bytes(kind, 0, form, p, from, size, low, high);
+            from += (int64_t)p->stride_cells * p->channels;
+        }
+    }
+    return reached;
+}
+
+/* Lists the quads with high bytes of `count` positions. Weights take the unsigned side of a product
+ * with them, plus 128, which is why potentials start from that much less. */
+TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, int32_t count)
+{
+    const uint8_t *high = strip->high;
+    int32_t listed = 0;
+    strip->first[0] = 0;
+    for (int32_t i = 0; i < count; i++, high += p->channels) {
+        int32_t sum = 0;
+        V_LIST_QUADS(high, p->quads, strip->quad, strip->quad_bytes, listed, sum);
+        strip->first[i + 1] = listed;
+        strip->start[i] = -128 * 256 * sum;
+    }
+}
+
+/* ---- pointwise --------------------------------------------------------------------------------- */
+
+INLINE void add_high(const int kind, const int vectors, const knsoc_strip *strip, int64_t position,
+                     const int8_t *weights, VEC *sums)
+{
+    const VEC flip = V_SET_S32((int32_t)0x80808080);
+    UNROLL for (int v = 0; v < vectors; v++)
+        sums[v] = V_ZERO();
+    const int32_t end = strip->first[position + 1];
+    for (int32_t e = strip->first[position]; e < end; e++) {
+        const int8_t *w = weights + (int64_t)strip->quad[e] * (NV * BYTES);
+        const VEC x = V_SET_S32(strip->quad_bytes[e]);
+        UNROLL for (int v = 0; v < vectors; v++)
+            sums[v] = dot(kind, sums[v], V_XOR(V_LOAD(w + v * BYTES), flip), x);
+    }
+    const VEC start = V_SET_S32(strip->start[position]);
+    UNROLL for (int v = 0; v < vectors; v++)
+        sums[v] = V_ADD_S32(V_SHIFT_8(sums[v]), start);
+}
+
+/* `rows` positions from `position` on; rows that are not there repeat the last one. */
+INLINE void pointwise_rows(const int kind, const int form, const int rows, const int vectors,
+                           const knsoc_packed *p, const knsoc_strip *strip, int64_t position,
+                           int64_t last, const int8_t *weights, int32_t neuron, int64_t to,
+                           void *outputs)
+{
+    const int64_t pitch = (form == KNSOC_SUMS_WORDS ? 2 : 1) * (int64_t)p->channels;
+    const uint8_t *from[MOST_ROWS];
+    VEC sums[MOST_ROWS][NV];
+    UNROLL for (int r = 0; r < rows; r++) {
+        const int64_t at = position + r < last ? position + r : last;
+        from[r] = strip->low + at * pitch;
+        if (form == KNSOC_SUMS_SPLIT)
+            add_high(kind, vectors, strip, at, weights, sums[r]);
+    }
+    UNROLL for (int v = 0; v < vectors; v++) {
+        if (form == KNSOC_SUMS_WORDS) {
+            UNROLL for (int r = 0; r < rows; r++)
+                sums[r][v] = V_ZERO();
+        } else {
+            const VEC start = V_LOAD(p->start_n + neuron + v * LANES);
+            UNROLL for (int r = 0; r < rows; r++)
+                sums[r][v] =
+                    form == KNSOC_SUMS_SPLIT ? V_ADD_S32(sums[r][v], start) : start;
+        }
+    }
+    const int64_t end = 4 * (int64_t)p->quads;
+    for (int64_t at = 0; at < end; at += 4, weights += NV * BYTES) {
+        VEC w[NV];
+        UNROLL for (int v = 0; v < vectors; v++)
+            w[v] = V_LOAD(weights + v * BYTES);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const VEC x = V_SET_S32(four_bytes(from[r] + at));
+            UNROLL for (int v = 0; v < vectors; v++)
+                sums[r][v] = dot(form == KNSOC_SUMS_WORDS ? DOT_S16 : kind, sums[r][v], x, w[v]);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++) {
+        const int64_t at = position + r < last ? position + r : last;
+        finish_vectors(vectors, p, to + at, neuron, sums[r], outputs);
+    }
+}
+
+INLINE void pointwise_neurons(const int kind, const int form, const int most_rows, const int vectors,
+                              const knsoc_packed *p, const knsoc_strip *strip, int64_t count,
+                              const int8_t *weights, int32_t neuron, int64_t to, void *outputs)
+{
+    const int half = most_rows / 2;
+    int64_t i = 0;
+    for (; i + half < count; i += most_rows)
+        pointwise_rows(kind, form, most_rows, vectors, p, strip, i, count - 1, weights, neuron, to,
+                       outputs);
+    if (i + 1 < count)
+        pointwise_rows(kind, form, half, vectors, p, strip, i, count - 1, weights, neuron, to,
+                       outputs);
+    else if (i < count)
+        pointwise_rows(kind, form, 1, vectors, p, strip, i, count - 1, weights, neuron, to, outputs);
+}
+
+/* `count` positions of a strip, from output position `to` on. */
+INLINE void pointwise_strip(const int kind, const int form, const knsoc_packed *p,
+                            const knsoc_strip *strip, int64_t count, int64_t to, void *outputs)
+{
+    const int64_t block_bytes = (int64_t)p->quads * 4 * BLOCK;
+    const int8_t *weights = p->dense;
+    for (int32_t n = 0; n < p->neurons; n += BLOCK, weights += block_bytes) {
+        const int32_t vectors = (p->neurons - n + LANES - 1) / LANES;
+#if NV == 4
+        if (vectors == 1)
+            pointwise_neurons(kind, form, MOST_ROWS, 1, p, strip, count, weights, n, to, outputs);
+        else if (vectors == 2)
+            pointwise_neurons(kind, form, MOST_ROWS, 2, p, strip, count, weights, n, to, outputs);
+        else
+#endif
+        if (vectors < NV)
+            pointwise_neurons(kind, form, MR, NV - 1, p, strip, count, weights, n, to, outputs);
+        else
+            pointwise_neurons(kind, form, MR, NV, p, strip, count, weights, n, to, outputs);
+    }
+}
+
+INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
+                         const uint8_t *inputs, void *scratch, void *outputs)
+{
+    const knsoc_strip strip = place_strip(p, scratch);
+    const int32_t step = knsoc_strip_columns(p);
+    int64_t reached = 0;
+    for (int32_t x = 0; x < p->output_columns; x += step) {
+        const int32_t end = x + step < p->output_columns ? x + step : p->output_columns;
+        const int32_t count = (end - x) * p->output_cells;
+        reached += depthwise_columns(kind, form, p, inputs, x, end, strip.low, strip.high);
+        if (form == KNSOC_SUMS_SPLIT)
+            list_high(p, &strip, count);
+        pointwise_strip(kind, form, p, &strip, count, (int64_t)x * p->output_cells, outputs);
+    }
+    return reached;
+}
+
+/* Functions of their own, or the compiler takes minutes. */
+TARGET static int64_t separable_words(const knsoc_packed *p, const uint8_t *inputs, void *scratch,
+                                      void *outputs)
+{
+    return separable(DOT_U8, KNSOC_SUMS_WORDS, p, inputs, scratch, outputs);
+}
+
+TARGET static int64_t separable_bytes(const knsoc_packed *p, const uint8_t *inputs, void *scratch,
+                                      void *outputs)
+{
+    return separable(DOT_U8, KNSOC_SUMS_BYTES, p, inputs, scratch, outputs);
+}
+
+TARGET static int64_t separable_split(const knsoc_packed *p, const uint8_t *inputs, void *scratch,
+                                      void *outputs)
+{
+    return separable(DOT_U8, KNSOC_SUMS_SPLIT, p, inputs, scratch, outputs);
+}
+
+TARGET static int64_t vector_separable(const knsoc_packed *p, const uint8_t *inputs, void *scratch,
+                                       void *outputs)
+{
+    if (p->sums_form == KNSOC_SUMS_BYTES)
+        return separable_bytes(p, inputs, scratch, outputs);
+    if (p->sums_form == KNSOC_SUMS_SPLIT)
+        return separable_split(p, inputs, scratch, outputs);
+    return separable_words(p, inputs, scratch, outputs);
+}
