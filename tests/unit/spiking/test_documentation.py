@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("keras")
+keras = pytest.importorskip("keras")
 
 pytestmark = pytest.mark.keras
 
@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "spiking.md"
 
 
 @pytest.mark.usefixtures("layer_table")
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="a program uses a SpikeRateMonitor")
 def test_programs(capsys):
     programs = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(programs) == 5

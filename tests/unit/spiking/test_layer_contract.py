@@ -104,8 +104,12 @@ def test_last_step_and_unrolled_loop(make):
     x = uniform(4, 6, 3)
     y = numbers(make()(x))
     assert_array_equal(numbers(make(return_sequences=False)(x)), y[:, -1])
-    unrolled = model_of(make(unroll=True), 6, 3)
-    assert_array_equal(numbers(unrolled(x)), y)
+    unrolled = numbers(model_of(make(unroll=True), 6, 3)(x))
+    if keras.backend.backend() == "jax":
+        # XLA may fuse products and sums of one program and not of the other.
+        assert_allclose(unrolled, y, rtol=1e-6)
+    else:
+        assert_array_equal(unrolled, y)
 
 
 @every_layer
@@ -176,6 +180,16 @@ def test_mask_freezes_the_state_and_repeats_the_output(make):
         assert_array_equal(state[sample], numbers(end)[0])
     major = make(return_state=True, time_major=True)
     assert_array_equal(numbers(major(x.swapaxes(0, 1), mask=mask.T)[0]).swapaxes(0, 1), y)
+
+
+@every_layer
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_mask_holds_whatever_the_rank(make, return_sequences):
+    x = uniform(2, 5, 2, 2, 3, low=0.2)
+    mask = np.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1]], bool)
+    y = numbers(make(return_sequences=return_sequences)(x, mask=mask))
+    flat = numbers(make(return_sequences=return_sequences)(x.reshape(2, 5, 12), mask=mask))
+    assert_array_equal(y.reshape(flat.shape), flat)
 
 
 @every_layer
