@@ -211,11 +211,13 @@ GROUP_BYTES = 1 << 20
 cdef double TIMED_RUN = 3 * 128, TIMED_REACH = 3 * 3 * 128
 cdef double RUN_COST = 10, LIST_COST = 30
 cdef int64_t LONGEST_RUN = 512
-# Rows that other layers have driven out of the second cache come one by one, dense weights in a stream;
-# the timed layer's stay there. Found on a network whose layers take 0.3 to 2.4 megabytes of rows.
+# Rows that other layers have driven out of the second cache come one by one, dense weights in a
+# stream; the timed layer's stay there. Found on a network whose layers take 0.3 to 2.4 megabytes
+# of rows.
 cdef int64_t WARM_BYTES = 1 << 18
 cdef double COLD_ROWS = 0.7
-# Of 1-bit inputs whose sums are looked up, and of rows that take a byte per weight, by the same times.
+# Of 1-bit inputs whose sums are looked up, and of rows that take a byte per weight, by the same
+# times.
 cdef double LOOKUP_CROSSOVER = 0.23, WIDE_ROWS = 0.75
 
 _POOLINGS = {"max": KNSOC_POOL_MAX, "sum": KNSOC_POOL_SUM}
