@@ -135,6 +135,7 @@ def check_content(network: NSoCNetwork, devices: Sequence[str]) -> list[dict[str
         content.append(
             {
                 "device": name,
+                "has_cores": bool(get_device(name).cores),
                 "compatible": not any(p.severity == "error" for p in problems),
                 "problems": encode(problems),
             }
@@ -149,7 +150,7 @@ def check_text(content: Sequence[dict[str, Any]]) -> str:
     blocks: list[tuple[list[str], list[str]]] = []
     for entry in content:
         name = entry["device"]
-        if not get_device(name).cores:
+        if not entry["has_cores"]:
             blocks.append(([f"{name}: energy figures only, nothing can be placed there"], []))
             continue
         problems = _problem_lines(entry)

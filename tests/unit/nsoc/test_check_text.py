@@ -8,7 +8,12 @@ def entry(device, *messages, compatible=False):
         {"code": "device", "layer": "conv", "message": message, "severity": "error"}
         for message in messages
     ]
-    return {"device": device, "compatible": compatible, "problems": problems}
+    return {
+        "device": device,
+        "has_cores": True,
+        "compatible": compatible,
+        "problems": problems,
+    }
 
 
 def test_devices_that_refuse_the_same_share_an_entry():
