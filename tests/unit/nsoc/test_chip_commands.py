@@ -69,7 +69,7 @@ def test_check_says_where_a_network_fits(saved):
     assert "truenorth: energy figures only, nothing can be placed there" in text
     assert "akd1000: does not fit\n  R12: layer0: pooling 2x2" in text
     content = json.loads(command("check", saved, "--device", "speck2f", "--json"))
-    assert content == [{"device": "speck2f", "compatible": True, "problems": []}]
+    assert content == [{"device": "speck2f", "has_cores": True, "compatible": True, "problems": []}]
     assert "does not fit" in command("check", saved, "--device", "akd1000", expect=1)
 
 
