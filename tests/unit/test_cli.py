@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import kerasnsoc
 from kerasnsoc import cli
@@ -76,15 +75,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def call(folder, monkeypatch):
+def call(folder, monkeypatch, invoke):
     monkeypatch.chdir(folder)
-    runner = CliRunner()
-
-    def invoke(*arguments, status=0):
-        result = runner.invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
-        assert result.exit_code == status, result.output
-        return result
-
     return invoke
 
 

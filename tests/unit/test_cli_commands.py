@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from kerasnsoc import FullyConnected, InputData, Model, cli
 from kerasnsoc.artifact import content_digest, load
@@ -17,15 +16,8 @@ PATTERNS = np.array([[1, 1, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1, 1]], np.uin
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
+def call(tmp_path, monkeypatch, invoke):
     monkeypatch.chdir(tmp_path)
-    runner = CliRunner()
-
-    def invoke(*arguments, status=0):
-        result = runner.invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
-        assert result.exit_code == status, result.output
-        return result
-
     return invoke
 
 

@@ -5,9 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from kerasnsoc import cli
 from kerasnsoc.runtime import (
     CountWindow,
     FullyConnected,
@@ -40,15 +38,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def call(folder, monkeypatch):
+def call(folder, monkeypatch, invoke):
     monkeypatch.chdir(folder)
-    runner = CliRunner()
-
-    def invoke(*arguments, status=0):
-        result = runner.invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
-        assert result.exit_code == status, result.output
-        return result
-
     return invoke
 
 
