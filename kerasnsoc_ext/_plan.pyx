@@ -100,8 +100,6 @@ cdef extern from "packed.h" nogil:
         const int8_t *window_weights
         const int16_t *base
         const int32_t *start_n
-        int32_t most_high, high_flush
-        const int8_t *high_rows
         knsoc_fire fire
 
     int64_t knsoc_strip_bytes(const knsoc_packed *p)
@@ -717,9 +715,6 @@ cdef class Network:
             p.window_weights = <const int8_t *>_address(packed.strips.weights)
             p.base = <const int16_t *>_address(packed.strips.base)
             p.start_n = <const int32_t *>_address(packed.strips.start_n)
-            p.most_high = packed.strips.most_high
-            p.high_rows = <const int8_t *>_address(packed.strips.rows)
-            p.high_flush = packed.strips.flush
         p.fire.levels = op.levels
         if packed.line is not None:
             p.fire.form = KNSOC_FIRE_LINE

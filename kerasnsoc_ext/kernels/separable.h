@@ -6,32 +6,39 @@
  *   WORDS  a sum is one 16-bit factor.
  *   BYTES  a sum minus its channel's base is one unsigned byte; the bases' share of a potential is
  *          known at load.
- *   SPLIT  what a byte lacks is a signed high byte, zero for most sums. Those that are not are events:
- *          listed per position, their rows of weights are added before all low bytes are.
+ *   SPLIT  what a byte lacks is a signed high byte, zero for most sums. Groups of four with one that
+ *          is not are events: listed per position, their products are added before all low bytes'.
  *
  * Included by vector_template.h, for rows that define V_NONZERO_PACKED and what belongs to it.
  */
 
 #define HALF_LANES (2 * LANES) /* 16-bit lanes of a vector */
 
+/* A list has a size that is known here, since MR of them are read at a time: not each can have a
+ * register for its address. */
+#define FOURS KNSOC_STRIP_FOURS
+#define LIST (FOURS + 16)
+
 /* The sums of a strip. */
 typedef struct knsoc_strip {
     uint8_t *low; /* [position][channel]: low bytes, or words */
     uint8_t *high;
-    /* of each position, and of high bytes above and below 0: the channels, as often as the byte is
-     * large */
-    uint16_t *events; /* [position][2][room] */
-    int32_t *most;    /* of each group of MR positions: the length of its lists, [2] */
+    /* of each group of MR positions, for 4 * FOURS channels at a time: fours of high bytes with one
+     * that is not 0, and where their weights are in a block of these */
+    int32_t *fours; /* [group][part of the channels][MR][2][LIST] */
+    int32_t *most;  /* [group][part]: the length of these lists */
+    int32_t *starts; /* of each position: what makes up for products with the weights' offset */
 } knsoc_strip;
 
 static knsoc_strip place_strip(const knsoc_packed *p, void *memory)
 {
-    const int64_t positions = knsoc_strip_round(knsoc_strip_positions(p)), plane = knsoc_strip_plane(p);
+    const int64_t positions = knsoc_strip_listed(p), plane = knsoc_strip_plane(p);
     knsoc_strip strip;
     strip.low = memory;
     strip.high = strip.low + plane;
-    strip.most = (int32_t *)(void *)(strip.high + plane);
-    strip.events = (uint16_t *)(strip.most + 2 * positions);
+    strip.starts = (int32_t *)(void *)(strip.high + plane);
+    strip.most = strip.starts + positions;
+    strip.fours = strip.most + positions * knsoc_strip_parts(p);
     return strip;
 }
 
@@ -197,107 +204,65 @@ INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_pac
     return reached;
 }
 
-/* Writes the numbers of the bits of a mask, from `base` on; a few more may be written behind. */
-INLINE int32_t list_bits(uint64_t mask, int32_t base, uint16_t *list, int32_t listed)
-{
-    const int32_t end = listed + (int32_t)__builtin_popcountll(mask);
-    /* most masks have few bits: without a branch that depends on their number */
-    UNROLL for (int i = 0; i < 2; i++, mask &= mask - 1)
-        list[listed + i] = (uint16_t)(base + (int32_t)V_LOWEST_BIT(mask));
-    for (listed += 2; listed < end; listed++, mask &= mask - 1)
-        list[listed] = (uint16_t)(base + (int32_t)V_LOWEST_BIT(mask));
-    return end;
-}
-
-/* Lists the high bytes of one position; `listed` is how many above and below 0 there are. */
-INLINE void list_position(const int whole, const knsoc_packed *p, const uint8_t *high,
-                          uint16_t *above, uint16_t *below, int32_t *listed)
-{
-    int32_t count_above = 0, count_below = 0;
-    for (int32_t c = 0; c < p->channels; c += (int32_t)BYTES) {
-        const VEC v = V_LOAD(high + c);
-        const int64_t left = p->channels - c;
-        const uint64_t there =
-            whole || left >= BYTES ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
-        count_above = list_bits(V_ABOVE_S8(v, 0) & there, c, above, count_above);
-        count_below = list_bits(V_BELOW_S8(v, 0) & there, c, below, count_below);
-        if (p->most_high > 1 && (V_BEYOND_ONE_S8(v) & there))
-            for (int32_t level = 1; level < p->most_high; level++) {
-                count_above = list_bits(V_ABOVE_S8(v, level) & there, c, above, count_above);
-                count_below = list_bits(V_BELOW_S8(v, -level) & there, c, below, count_below);
-            }
-    }
-    listed[0] = count_above;
-    listed[1] = count_below;
-}
-
-/* Lists the high bytes of groups of MR positions. The lists of a group are made equally long by a
- * channel behind the last one, whose weights are 0. */
+/* Lists the high bytes of groups of MR positions, by fours.
+ *
+ * Products of four take a signed byte by one without a sign, so that weights come as weight + 128; what
+ * this adds depends on the sum of the high bytes only. */
 TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, int32_t count)
 {
-    const int64_t room = knsoc_strip_room(p);
     const uint8_t *high = strip->high;
-    const VEC none = V_SET_S16((int16_t)p->channels);
-    for (int32_t i = 0; i < count; i += MR) {
+    int32_t *lists = strip->fours, *most = strip->most;
+    for (int32_t i = 0; i < count; i += MR, high += MR * (int64_t)p->channels) {
         const int32_t rows = count - i < MR ? count - i : MR;
-        int32_t listed[MR][2], most[2] = {0, 0};
-        uint16_t *lists = strip->events + 2 * i * room;
-        for (int32_t r = 0; r < rows; r++, high += p->channels) {
-            uint16_t *above = lists + 2 * r * room, *below = above + room;
-            if (p->channels % BYTES == 0)
-                list_position(1, p, high, above, below, listed[r]);
-            else
-                list_position(0, p, high, above, below, listed[r]);
-            for (int side = 0; side < 2; side++) {
-                const int32_t some = listed[r][side];
-                V_STORE(above + side * room + some, none);
-                most[side] = some > most[side] ? some : most[side];
-            }
-        }
-        for (int side = 0; side < 2; side++) {
-            strip->most[2 * (i / MR) + side] = most[side];
+        for (int32_t r = 0; r < rows; r++)
+            strip->starts[i + r] = 0;
+        for (int32_t c = 0; c < p->channels; c += 4 * FOURS, lists += 2 * MR * LIST) {
+            const int32_t some = p->channels - c < 4 * FOURS ? p->channels - c : 4 * FOURS;
+            int32_t listed[MR] = {0};
+            *most = 0;
             for (int32_t r = 0; r < rows; r++) {
-                uint16_t *list = lists + (2 * r + side) * room;
-                for (int32_t e = listed[r][side] + HALF_LANES; e < most[side]; e += HALF_LANES)
-                    V_STORE(list + e, none);
+                int32_t sum, *list = lists + 2 * r * LIST;
+                listed[r] = V_LIST_FOURS(high + r * (int64_t)p->channels + c, some, c / 4, list,
+                                         list + LIST, &sum);
+                /* modulo 2**32, as all that is added up to a potential */
+                strip->starts[i + r] =
+                    (int32_t)((uint32_t)strip->starts[i + r] - 128u * 256u * (uint32_t)sum);
+                *most = listed[r] > *most ? listed[r] : *most;
             }
+            for (int32_t r = 0; r < MR; r++)
+                for (int32_t e = listed[r]; e < *most; e += LANES) {
+                    V_STORE(lists + 2 * r * LIST + e, V_ZERO());
+                    V_STORE(lists + (2 * r + 1) * LIST + e, V_ZERO());
+                }
+            most++;
         }
     }
 }
 
 /* ---- pointwise --------------------------------------------------------------------------------- */
 
-/* What the high bytes of a group of MR positions add to potentials, in multiples of 256. A function of
- * its own, since the compiler keeps sums in registers only where few loops add to them. */
-TARGET static __attribute__((noinline)) void add_high(const knsoc_packed *p,
-                                                      const knsoc_strip *strip, int64_t position,
-                                                      int64_t last, int32_t neuron,
-                                                      int16_t (*totals)[BLOCK])
+/* What the high bytes of a group of MR positions add to potentials of a block. A function of its own,
+ * since the compiler keeps sums in registers only where few loops add to them. */
+TARGET static __attribute__((noinline)) void add_high(const int32_t *fours, const int32_t *most,
+                                                      int32_t parts, const int8_t *weights,
+                                                      int32_t *totals)
 {
-    const int64_t room = knsoc_strip_room(p);
-    const int8_t *weights = p->high_rows + (int64_t)neuron * (p->channels + 1);
-    const int32_t *most = strip->most + 2 * (position / MR);
-    const uint16_t *above[MR], *below[MR];
-    UNROLL for (int r = 0; r < MR; r++) {
-        above[r] = strip->events + 2 * (position + r < last ? position + r : last) * room;
-        below[r] = above[r] + room;
-    }
-    int32_t a = 0, b = 0;
-    for (int first = 1; first || a < most[0] || b < most[1]; first = 0) {
-        V_ROW sums[MR];
-        UNROLL for (int r = 0; r < MR; r++)
-            sums[r] = V_ROW_ZERO();
-        const int32_t until_a = most[0] - a < p->high_flush ? most[0] : a + p->high_flush;
-        for (; a < until_a; a++)
-            UNROLL for (int r = 0; r < MR; r++)
-                sums[r] = V_ROW_ADD(sums[r], V_ROW_LOAD(weights + (int64_t)above[r][a] * BLOCK));
-        const int32_t until_b = most[1] - b < p->high_flush ? most[1] : b + p->high_flush;
-        for (; b < until_b; b++)
-            UNROLL for (int r = 0; r < MR; r++)
-                sums[r] = V_ROW_SUB(sums[r], V_ROW_LOAD(weights + (int64_t)below[r][b] * BLOCK));
-        UNROLL for (int r = 0; r < MR; r++)
-            V_ROW_WIDEN(totals[r], sums[r], first);
-    }
+    const VEC offset = V_SET_S32((int32_t)0x80808080);
+    VEC sums[MR][NV];
+    UNROLL for (int r = 0; r < MR; r++)
+        UNROLL for (int v = 0; v < NV; v++)
+            sums[r][v] = V_ZERO();
+    for (; parts; parts--, fours += 2 * MR * LIST, most++)
+        for (int32_t e = 0; e < *most; e++)
+            UNROLL for (int r = 0; r < MR; r++) {
+                const int8_t *w = weights + fours[(2 * r + 1) * LIST + e];
+                const VEC x = V_SET_S32(fours[2 * r * LIST + e]);
+                UNROLL for (int v = 0; v < NV; v++)
+                    V_DOT_U8_HERE(sums[r][v], V_XOR(V_LOAD(w + v * BYTES), offset), x);
+            }
+    UNROLL for (int r = 0; r < MR; r++)
+        UNROLL for (int v = 0; v < NV; v++)
+            V_STORE(totals + r * BLOCK + v * LANES, V_SHIFT_8(sums[r][v]));
 }
 
 /* `rows` positions from `position` on; rows that are not there repeat the last one. */
@@ -309,20 +274,26 @@ INLINE void pointwise_rows(const int kind, const int form, const int rows, const
     const int64_t pitch = (form == KNSOC_SUMS_WORDS ? 2 : 1) * (int64_t)p->channels;
     const uint8_t *from[MR];
     VEC sums[MR][NV];
-    int16_t totals[MR][BLOCK];
+    int32_t totals[MR * BLOCK];
     UNROLL for (int r = 0; r < rows; r++) {
         const int64_t at = position + r < last ? position + r : last;
         from[r] = strip->low + at * pitch;
     }
-    if (form == KNSOC_SUMS_SPLIT)
-        add_high(p, strip, position, last, neuron, totals);
+    if (form == KNSOC_SUMS_SPLIT) {
+        const int32_t parts = knsoc_strip_parts(p);
+        const int64_t part = position / MR * parts;
+        add_high(strip->fours + part * 2 * MR * LIST, strip->most + part, parts, weights, totals);
+    }
     UNROLL for (int v = 0; v < vectors; v++) {
         const VEC start =
             form == KNSOC_SUMS_WORDS ? V_ZERO() : V_LOAD(p->start_n + neuron + v * LANES);
-        UNROLL for (int r = 0; r < rows; r++)
-            sums[r][v] = form == KNSOC_SUMS_SPLIT
-                             ? V_ADD_S32(start, V_SHIFT_8(V_LOAD_S16_S32(totals[r] + v * LANES)))
-                             : start;
+        UNROLL for (int r = 0; r < rows; r++) {
+            const int64_t at = position + r < last ? position + r : last;
+            sums[r][v] = start;
+            if (form == KNSOC_SUMS_SPLIT)
+                sums[r][v] = V_ADD_S32(V_ADD_S32(start, V_SET_S32(strip->starts[at])),
+                                       V_LOAD(totals + (at - position) * BLOCK + v * LANES));
+        }
     }
     const int64_t end = 4 * (int64_t)p->quads;
     for (int64_t at = 0; at < end; at += 4, weights += NV * BYTES) {
@@ -359,14 +330,10 @@ INLINE void pointwise_neurons(const int kind, const int form, const int vectors,
     /* later strips find them in the second cache */
     const int fetches = to == 0 && neuron + BLOCK < p->neurons;
     const int64_t next = fetches ? (int64_t)p->quads * 4 * BLOCK : 0;
-    const int64_t rows = form == KNSOC_SUMS_SPLIT && fetches ? (p->channels + 1) * (int64_t)BLOCK : 0;
-    const int8_t *high =
-        rows ? p->high_rows + (neuron + BLOCK) * (int64_t)(p->channels + 1) : weights;
     int64_t i = 0;
     for (; i + half < count; i += MR) {
         /* the next block's weights, of which some are needed in no order that a CPU foresees */
         fetch_part(weights + next, next, i / MR, parts);
-        fetch_part(high, rows, i / MR, parts);
         pointwise_rows(kind, form, MR, vectors, p, strip, i, count - 1, weights, neuron, to,
                        outputs);
     }
