@@ -167,12 +167,14 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 #define V_NONZERO_PACKED(one, two, left) nonzero_packed(one, two, left)
 #define V_LIST_FOURS(bytes, count, first, fours, places, sum) \
     list_fours(bytes, count, first, fours, places, sum)
-/* in its place: gcc would rather copy sums around in each round of a loop */
-#define V_DOT_U8_HERE(sum, x, w) \
+/* in place: gcc would rather copy sums around in each round of a loop, or keep them in memory */
+#define V_DOT_HERE(op, sum, x, w) \
     do { \
         const VEC x_ = (x), w_ = (w); \
-        __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x_), "v"(w_)); \
+        __asm__ volatile(op " %2, %1, %0" : "+v"(sum) : "v"(x_), "v"(w_)); \
     } while (0)
+#define V_DOT_U8_HERE(sum, x, w) V_DOT_HERE("vpdpbusd", sum, x, w)
+#define V_DOT_S16_HERE(sum, x, w) V_DOT_HERE("vpdpwssd", sum, x, w)
 #define V_INTERLEAVE(to, from, column) interleave(to, from, column)
 #define V_LOAD_S32(from, left) _mm512_maskz_loadu_epi32(lanes_of(left), from)
 #define V_STORE_S32(to, v, left) _mm512_mask_storeu_epi32(to, lanes_of(left), v)

@@ -141,10 +141,10 @@ static inline int64_t knsoc_strip_positions(const knsoc_packed *p)
     return (int64_t)knsoc_strip_columns(p) * p->output_cells;
 }
 
-/* Bytes of one plane of sums; words take both. */
+/* Bytes of one plane of sums, and of as many more as a kernel takes together; words take both. */
 static inline int64_t knsoc_strip_plane(const knsoc_packed *p)
 {
-    return knsoc_strip_round(knsoc_strip_positions(p) * p->channels + KNSOC_SLACK);
+    return knsoc_strip_round((knsoc_strip_positions(p) + 15) * p->channels + KNSOC_SLACK);
 }
 
 /* Parts of a separable layer's channels whose high bytes are listed at a time. */

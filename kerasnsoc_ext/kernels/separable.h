@@ -241,60 +241,50 @@ TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, in
 
 /* ---- pointwise --------------------------------------------------------------------------------- */
 
-/* What the high bytes of a group of MR positions add to potentials of a block. A function of its own,
- * since the compiler keeps sums in registers only where few loops add to them. */
-TARGET static __attribute__((noinline)) void add_high(const int32_t *fours, const int32_t *most,
-                                                      int32_t parts, const int8_t *weights,
-                                                      int32_t *totals)
+/* What the high bytes of a group of MR positions add to potentials of a block. */
+INLINE void add_high(const int rows, const int vectors, const knsoc_packed *p,
+                     const knsoc_strip *strip, int64_t position, const int8_t *weights,
+                     const VEC *start, VEC (*sums)[NV])
 {
+    const int32_t parts = knsoc_strip_parts(p);
+    const int32_t *most = strip->most + position / MR * parts, *end = most + parts;
+    const int32_t *list = strip->fours + position / MR * parts * 2 * MR * LIST;
     const VEC offset = V_SET_S32((int32_t)0x80808080);
-    VEC sums[MR][NV];
-    UNROLL for (int r = 0; r < MR; r++)
-        UNROLL for (int v = 0; v < NV; v++)
-            sums[r][v] = V_ZERO();
-    for (; parts; parts--, fours += 2 * MR * LIST, most++)
+    for (; most < end; list += 2 * MR * LIST, most++)
         for (int32_t e = 0; e < *most; e++)
-            UNROLL for (int r = 0; r < MR; r++) {
-                const int8_t *w = weights + fours[(2 * r + 1) * LIST + e];
-                const VEC x = V_SET_S32(fours[2 * r * LIST + e]);
-                UNROLL for (int v = 0; v < NV; v++)
+            UNROLL for (int r = 0; r < rows; r++) {
+                const int8_t *w = weights + list[(2 * r + 1) * LIST + e];
+                const VEC x = V_SET_S32(list[2 * r * LIST + e]);
+                UNROLL for (int v = 0; v < vectors; v++)
                     V_DOT_U8_HERE(sums[r][v], V_XOR(V_LOAD(w + v * BYTES), offset), x);
             }
-    UNROLL for (int r = 0; r < MR; r++)
-        UNROLL for (int v = 0; v < NV; v++)
-            V_STORE(totals + r * BLOCK + v * LANES, V_SHIFT_8(sums[r][v]));
+    UNROLL for (int r = 0; r < rows; r++) {
+        const VEC made_up = V_SET_S32(strip->starts[position + r]);
+        UNROLL for (int v = 0; v < vectors; v++)
+            sums[r][v] = V_ADD_S32(V_ADD_S32(start[v], made_up), V_SHIFT_8(sums[r][v]));
+    }
 }
 
-/* `rows` positions from `position` on; rows that are not there repeat the last one. */
-INLINE void pointwise_rows(const int kind, const int form, const int rows, const int vectors,
-                           const knsoc_packed *p, const knsoc_strip *strip, int64_t position,
-                           int64_t last, const int8_t *weights, int32_t neuron, int64_t to,
-                           void *outputs)
+/* Of `rows` positions from `position` on, of which `left` exist. The planes and lists of a strip have
+ * room for the others. */
+INLINE void pointwise_rows(const int form, const int rows, const int vectors, const knsoc_packed *p,
+                           const knsoc_strip *strip, int64_t position, int left,
+                           const int8_t *weights, int32_t neuron, int64_t to, void *outputs)
 {
     const int64_t pitch = (form == KNSOC_SUMS_WORDS ? 2 : 1) * (int64_t)p->channels;
     const uint8_t *from[MR];
-    VEC sums[MR][NV];
-    int32_t totals[MR * BLOCK];
+    int64_t positions[MR];
+    VEC sums[MR][NV], start[NV];
+    UNROLL for (int v = 0; v < vectors; v++)
+        start[v] = form == KNSOC_SUMS_WORDS ? V_ZERO() : V_LOAD(p->start_n + neuron + v * LANES);
     UNROLL for (int r = 0; r < rows; r++) {
-        const int64_t at = position + r < last ? position + r : last;
-        from[r] = strip->low + at * pitch;
+        from[r] = strip->low + (position + r) * pitch;
+        positions[r] = to + position + r;
+        UNROLL for (int v = 0; v < vectors; v++)
+            sums[r][v] = form == KNSOC_SUMS_SPLIT ? V_ZERO() : start[v];
     }
-    if (form == KNSOC_SUMS_SPLIT) {
-        const int32_t parts = knsoc_strip_parts(p);
-        const int64_t part = position / MR * parts;
-        add_high(strip->fours + part * 2 * MR * LIST, strip->most + part, parts, weights, totals);
-    }
-    UNROLL for (int v = 0; v < vectors; v++) {
-        const VEC start =
-            form == KNSOC_SUMS_WORDS ? V_ZERO() : V_LOAD(p->start_n + neuron + v * LANES);
-        UNROLL for (int r = 0; r < rows; r++) {
-            const int64_t at = position + r < last ? position + r : last;
-            sums[r][v] = start;
-            if (form == KNSOC_SUMS_SPLIT)
-                sums[r][v] = V_ADD_S32(V_ADD_S32(start, V_SET_S32(strip->starts[at])),
-                                       V_LOAD(totals + (at - position) * BLOCK + v * LANES));
-        }
-    }
+    if (form == KNSOC_SUMS_SPLIT)
+        add_high(rows, vectors, p, strip, position, weights, start, sums);
     const int64_t end = 4 * (int64_t)p->quads;
     for (int64_t at = 0; at < end; at += 4, weights += NV * BYTES) {
         VEC w[NV];
@@ -303,13 +293,13 @@ INLINE void pointwise_rows(const int kind, const int form, const int rows, const
         UNROLL for (int r = 0; r < rows; r++) {
             const VEC x = V_SET_S32(four_bytes(from[r] + at));
             UNROLL for (int v = 0; v < vectors; v++)
-                sums[r][v] = dot(form == KNSOC_SUMS_WORDS ? DOT_S16 : kind, sums[r][v], x, w[v]);
+                if (form == KNSOC_SUMS_WORDS)
+                    V_DOT_S16_HERE(sums[r][v], x, w[v]);
+                else
+                    V_DOT_U8_HERE(sums[r][v], x, w[v]);
         }
     }
-    UNROLL for (int r = 0; r < rows; r++) {
-        const int64_t at = position + r < last ? position + r : last;
-        finish_vectors(vectors, p, to + at, neuron, sums[r], outputs);
-    }
+    finish_rows(rows, vectors, p, positions, left, neuron, sums, outputs);
 }
 
 /* Fetches the share of `bytes` that comes with part `part` of `parts`. */
@@ -321,31 +311,27 @@ INLINE void fetch_part(const int8_t *from, int64_t bytes, int64_t part, int64_t 
         __builtin_prefetch(from + at, 0, 2);
 }
 
-INLINE void pointwise_neurons(const int kind, const int form, const int vectors,
-                              const knsoc_packed *p, const knsoc_strip *strip, int64_t count,
-                              const int8_t *weights, int32_t neuron, int64_t to, void *outputs)
+INLINE void pointwise_neurons(const int form, const int vectors, const knsoc_packed *p,
+                              const knsoc_strip *strip, int64_t count, const int8_t *weights,
+                              int32_t neuron, int64_t to, void *outputs)
 {
-    const int half = MR / 2;
     const int64_t parts = count / MR + 1;
     /* later strips find them in the second cache */
-    const int fetches = to == 0 && neuron + BLOCK < p->neurons;
-    const int64_t next = fetches ? (int64_t)p->quads * 4 * BLOCK : 0;
+    const int64_t next = to == 0 && neuron + BLOCK < p->neurons ? (int64_t)p->quads * 4 * BLOCK : 0;
     int64_t i = 0;
-    for (; i + half < count; i += MR) {
-        /* the next block's weights, of which some are needed in no order that a CPU foresees */
+    for (; i + MR <= count; i += MR) {
         fetch_part(weights + next, next, i / MR, parts);
-        pointwise_rows(kind, form, MR, vectors, p, strip, i, count - 1, weights, neuron, to,
-                       outputs);
+        pointwise_rows(form, MR, vectors, p, strip, i, MR, weights, neuron, to, outputs);
     }
-    if (i + 1 < count)
-        pointwise_rows(kind, form, half, vectors, p, strip, i, count - 1, weights, neuron, to,
-                       outputs);
-    else if (i < count)
-        pointwise_rows(kind, form, 1, vectors, p, strip, i, count - 1, weights, neuron, to, outputs);
+    const int left = (int)(count - i);
+    if (left > MR / 2)
+        pointwise_rows(form, MR, vectors, p, strip, i, left, weights, neuron, to, outputs);
+    else if (left > 0)
+        pointwise_rows(form, MR / 2, vectors, p, strip, i, left, weights, neuron, to, outputs);
 }
 
 /* `count` positions of a strip, from output position `to` on. */
-INLINE void pointwise_strip(const int kind, const int form, const knsoc_packed *p,
+INLINE void pointwise_strip(const int form, const knsoc_packed *p,
                             const knsoc_strip *strip, int64_t count, int64_t to, void *outputs)
 {
     const int64_t block_bytes = (int64_t)p->quads * 4 * BLOCK;
@@ -355,15 +341,15 @@ INLINE void pointwise_strip(const int kind, const int form, const knsoc_packed *
         /* rows share a vector of weights: with few vectors as well, they are what keeps a CPU busy */
 #if NV == 4
         if (vectors == 1)
-            pointwise_neurons(kind, form, 1, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(form, 1, p, strip, count, weights, n, to, outputs);
         else if (vectors == 2)
-            pointwise_neurons(kind, form, 2, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(form, 2, p, strip, count, weights, n, to, outputs);
         else
 #endif
         if (vectors < NV)
-            pointwise_neurons(kind, form, NV - 1, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(form, NV - 1, p, strip, count, weights, n, to, outputs);
         else
-            pointwise_neurons(kind, form, NV, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(form, NV, p, strip, count, weights, n, to, outputs);
     }
 }
 
@@ -379,7 +365,7 @@ INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
         reached += depthwise_columns(kind, form, p, inputs, x, end, strip.low, strip.high);
         if (form == KNSOC_SUMS_SPLIT)
             list_high(p, &strip, count);
-        pointwise_strip(kind, form, p, &strip, count, (int64_t)x * p->output_cells, outputs);
+        pointwise_strip(form, p, &strip, count, (int64_t)x * p->output_cells, outputs);
     }
     return reached;
 }

@@ -57,35 +57,47 @@ INLINE void finish(const knsoc_packed *p, int64_t position, int32_t neuron, VEC 
         V_STORE_U8((uint8_t *)outputs + at, fire_lanes(p, neuron, potentials), left);
 }
 
-/* The same for `vectors` vectors of neighbouring neurons. */
-INLINE void finish_vectors(const int vectors, const knsoc_packed *p, int64_t position,
-                           int32_t neuron, const VEC *potentials, void *outputs)
+/* The same for `rows` positions, of which `left` exist, and `vectors` vectors of neighbouring neurons. */
+INLINE void finish_rows(const int rows, const int vectors, const knsoc_packed *p,
+                        const int64_t *positions, int left, int32_t neuron, VEC (*sums)[NV],
+                        void *outputs)
 {
 #ifdef V_STORE_BLOCK_U8
     /* without a vector in which some neuron does not exist, one narrowing does for all */
-    if (p->fire.form == KNSOC_FIRE_LINE && p->neurons - neuron >= vectors * LANES) {
-        const float *slope = p->fire.slope_n + neuron, *offset = p->fire.offset_n + neuron;
-        VEC levels[NV];
-        UNROLL for (int v = 0; v < vectors; v++)
-            levels[v] = V_LINE_BELOW(potentials[v], slope + v * LANES, offset + v * LANES,
-                                     p->fire.levels);
-        V_STORE_BLOCK_U8(vectors, (uint8_t *)outputs + position * p->neurons + neuron, levels);
-        return;
-    }
-    if (p->fire.form == KNSOC_FIRE_TABLE && p->neurons - neuron >= vectors * LANES) {
-        const int32_t *thresholds = p->fire.thresholds_mn + neuron;
-        VEC levels[NV];
-        UNROLL for (int v = 0; v < vectors; v++)
-            levels[v] = V_ZERO();
-        for (int32_t m = 0; m < p->fire.levels; m++, thresholds += p->padded_neurons)
+    const int32_t neurons = p->neurons, levels = p->fire.levels, form = p->fire.form;
+    if (form != KNSOC_FIRE_NOT && neurons - neuron >= vectors * LANES) {
+        if (form == KNSOC_FIRE_LINE) {
+            const float *slope = p->fire.slope_n + neuron, *offset = p->fire.offset_n + neuron;
             UNROLL for (int v = 0; v < vectors; v++)
-                levels[v] = V_COUNT_ABOVE(levels[v], potentials[v], V_LOAD(thresholds + v * LANES));
-        V_STORE_BLOCK_U8(vectors, (uint8_t *)outputs + position * p->neurons + neuron, levels);
+                UNROLL for (int r = 0; r < rows; r++)
+                    sums[r][v] = V_LINE_BELOW(sums[r][v], slope + v * LANES, offset + v * LANES,
+                                              levels);
+        } else {
+            const int64_t pitch = p->padded_neurons;
+            UNROLL for (int r = 0; r < rows; r++) {
+                const int32_t *thresholds = p->fire.thresholds_mn + neuron;
+                VEC counts[NV];
+                UNROLL for (int v = 0; v < vectors; v++)
+                    counts[v] = V_ZERO();
+                for (int32_t m = 0; m < levels; m++, thresholds += pitch)
+                    UNROLL for (int v = 0; v < vectors; v++)
+                        counts[v] = V_COUNT_ABOVE(counts[v], sums[r][v],
+                                                  V_LOAD(thresholds + v * LANES));
+                UNROLL for (int v = 0; v < vectors; v++)
+                    sums[r][v] = counts[v];
+            }
+        }
+        uint8_t *to = (uint8_t *)outputs + neuron;
+        UNROLL for (int r = 0; r < rows; r++)
+            if (r < left)
+                V_STORE_BLOCK_U8(vectors, to + positions[r] * neurons, sums[r]);
         return;
     }
 #endif
-    UNROLL for (int v = 0; v < vectors; v++)
-        finish(p, position, neuron + v * LANES, potentials[v], outputs);
+    UNROLL for (int r = 0; r < rows; r++)
+        if (r < left)
+            UNROLL for (int v = 0; v < vectors; v++)
+                finish(p, positions[r], neuron + v * LANES, sums[r][v], outputs);
 }
 
 TARGET static void vector_fire(const knsoc_packed *p, const int32_t *potentials, int64_t positions,
@@ -137,8 +149,7 @@ INLINE void dense_rows(const int kind, const int rows, const int vectors, const 
             }
         }
     }
-    UNROLL for (int r = 0; r < rows; r++)
-        finish_vectors(vectors, p, positions[r], neuron, sums[r], outputs);
+    finish_rows(rows, vectors, p, positions, rows, neuron, sums, outputs);
 }
 
 /* Steps such that neighbouring outputs come one after another, also where columns lie across. */
