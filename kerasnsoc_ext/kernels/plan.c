@@ -153,14 +153,23 @@ static void *map_of(const knsoc_plan *plan, int32_t i, int64_t sample)
     return (uint8_t *)plan->maps[i] + sample * bytes;
 }
 
-/* What a call gets of an op that has run: its events, and its map where it is asked for. */
-static void hand_out(const knsoc_plan *plan, int32_t i, const void *map, void *const *outputs,
-                     int64_t sample, int64_t *counters)
+/* Whether an op counts, as its input, what the one before it sends on. */
+static int follows(const knsoc_plan *plan, int32_t i)
+{
+    const knsoc_op *op = &plan->ops[i];
+    return op->source_count == 1 && op->sources[0] == i - 1;
+}
+
+/* What a call gets of an op that has run: its events, unless they are known later, and its map where it
+ * is asked for. */
+static void hand_out(const knsoc_plan *plan, int32_t i, int known_later, const void *map,
+                     void *const *outputs, int64_t sample, int64_t *counters)
 {
     const knsoc_op *op = &plan->ops[i];
     const int64_t size = knsoc_op_outputs(op);
-    counters[KNSOC_EVENTS_OUT] =
-        op->emits_potentials ? knsoc_s32_count(map, size) : count_u8(plan, map, size);
+    if (!known_later)
+        counters[KNSOC_EVENTS_OUT] =
+            op->emits_potentials ? knsoc_s32_count(map, size) : count_u8(plan, map, size);
     if (outputs[i]) {
         const size_t bytes = (size_t)size * (op->emits_potentials ? 4 : 1);
         memcpy((uint8_t *)outputs[i] + (size_t)sample * bytes, map, bytes);
@@ -207,7 +216,10 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
                         break;
                     }
                 }
-                hand_out(plan, i, map, outputs, start + k, found);
+                if (follows(plan, i))
+                    found[KNSOC_EVENTS_OUT - KNSOC_COUNTERS] = found[KNSOC_EVENTS_IN];
+                hand_out(plan, i, i + 1 < alone && follows(plan, i + 1), map, outputs, start + k,
+                         found);
             }
         }
         for (int32_t i = alone; i < plan->op_count; i++) {
@@ -216,7 +228,7 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
             knsoc_run_fully(plan, op, plan->maps[op->sources[0]], some, form, plan->maps[i], found,
                             sample_counters);
             for (int64_t k = 0; k < some; k++)
-                hand_out(plan, i, map_of(plan, i, k), outputs, start + k,
+                hand_out(plan, i, 0, map_of(plan, i, k), outputs, start + k,
                          found + k * sample_counters);
         }
         if (failed)

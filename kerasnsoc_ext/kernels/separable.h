@@ -27,7 +27,7 @@ typedef struct knsoc_strip {
      * that is not 0, and where their weights are in a block of these */
     int32_t *fours; /* [group][part of the channels][MR][2][LIST] */
     int32_t *most;  /* [group][part]: the length of these lists */
-    int32_t *starts; /* of each position: what makes up for products with the weights' offset */
+    int32_t *starts; /* of each position: what makes up for the weights' offset */
 } knsoc_strip;
 
 static knsoc_strip place_strip(const knsoc_packed *p, void *memory)
@@ -224,9 +224,7 @@ TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, in
                 int32_t sum, *list = lists + 2 * r * LIST;
                 listed[r] = V_LIST_FOURS(high + r * (int64_t)p->channels + c, some, c / 4, list,
                                          list + LIST, &sum);
-                /* modulo 2**32, as all that is added up to a potential */
-                strip->starts[i + r] =
-                    (int32_t)((uint32_t)strip->starts[i + r] - 128u * 256u * (uint32_t)sum);
+                strip->starts[i + r] -= 128 * sum;
                 *most = listed[r] > *most ? listed[r] : *most;
             }
             for (int32_t r = 0; r < MR; r++)
@@ -251,18 +249,16 @@ INLINE void add_high(const int rows, const int vectors, const knsoc_packed *p,
     const int32_t *list = strip->fours + position / MR * parts * 2 * MR * LIST;
     const VEC offset = V_SET_S32((int32_t)0x80808080);
     for (; most < end; list += 2 * MR * LIST, most++)
-        for (int32_t e = 0; e < *most; e++)
+        for (const int32_t *at = list; at < list + *most; at++)
             UNROLL for (int r = 0; r < rows; r++) {
-                const int8_t *w = weights + list[(2 * r + 1) * LIST + e];
-                const VEC x = V_SET_S32(list[2 * r * LIST + e]);
+                const int8_t *w = weights + at[(2 * r + 1) * LIST];
+                const VEC x = V_SET_S32(at[2 * r * LIST]);
                 UNROLL for (int v = 0; v < vectors; v++)
                     V_DOT_U8_HERE(sums[r][v], V_XOR(V_LOAD(w + v * BYTES), offset), x);
             }
-    UNROLL for (int r = 0; r < rows; r++) {
-        const VEC made_up = V_SET_S32(strip->starts[position + r]);
-        UNROLL for (int v = 0; v < vectors; v++)
-            sums[r][v] = V_ADD_S32(V_ADD_S32(start[v], made_up), V_SHIFT_8(sums[r][v]));
-    }
+    UNROLL for (int v = 0; v < vectors; v++)
+        UNROLL for (int r = 0; r < rows; r++)
+            sums[r][v] = V_ADD_S32(start[v], V_SHIFT_8(sums[r][v]));
 }
 
 /* Of `rows` positions from `position` on, of which `left` exist. The planes and lists of a strip have
@@ -281,7 +277,7 @@ INLINE void pointwise_rows(const int form, const int rows, const int vectors, co
         from[r] = strip->low + (position + r) * pitch;
         positions[r] = to + position + r;
         UNROLL for (int v = 0; v < vectors; v++)
-            sums[r][v] = form == KNSOC_SUMS_SPLIT ? V_ZERO() : start[v];
+            sums[r][v] = form == KNSOC_SUMS_SPLIT ? V_SET_S32(strip->starts[position + r]) : start[v];
     }
     if (form == KNSOC_SUMS_SPLIT)
         add_high(rows, vectors, p, strip, position, weights, start, sums);
