@@ -73,9 +73,9 @@ TARGET static inline __m512i line_below(__m512i v, const float *slope, const flo
     return _mm512_cvttps_epi32(_mm512_min_ps(y, _mm512_set1_ps((float)top)));
 }
 
-/* Bytes 0 to 255 of `vectors` vectors; smaller numbers become 0. */
+/* Bytes 0 to 255 of `vectors` vectors, of which `left` exist; smaller numbers become 0. */
 TARGET static inline __attribute__((always_inline)) void store_block(const int vectors, uint8_t *to,
-                                                                     const __m512i *v)
+                                                                     const __m512i *v, int32_t left)
 {
     const __m512i lanes =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -84,6 +84,10 @@ TARGET static inline __attribute__((always_inline)) void store_block(const int v
     const __m512i high =
         vectors > 2 ? _mm512_packs_epi32(v[2], vectors > 3 ? v[3] : zero) : zero;
     const __m512i all = _mm512_permutexvar_epi32(lanes, _mm512_packus_epi16(low, high));
+    if (left < vectors * LANES) {
+        _mm512_mask_storeu_epi8(to, bytes_of(left), all);
+        return;
+    }
     if (vectors == 4) {
         _mm512_storeu_si512(to, all);
         return;
@@ -154,7 +158,7 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 
 #define V_LINE(v, slope, offset, top) line(v, slope, offset, top)
 #define V_LINE_BELOW(v, slope, offset, top) line_below(v, slope, offset, top)
-#define V_STORE_BLOCK_U8(vectors, to, v) store_block(vectors, to, v)
+#define V_STORE_BLOCK_U8(vectors, to, v, left) store_block(vectors, to, v, left)
 #define V_SUB_S16(a, b) _mm512_sub_epi16(a, b)
 #define V_AND(a, b) _mm512_and_si512(a, b)
 #define V_XOR(a, b) _mm512_xor_si512(a, b)

@@ -63,9 +63,9 @@ INLINE void finish_rows(const int rows, const int vectors, const knsoc_packed *p
                         void *outputs)
 {
 #ifdef V_STORE_BLOCK_U8
-    /* without a vector in which some neuron does not exist, one narrowing does for all */
+    /* one narrowing for all vectors; the tables of neurons that do not exist are there */
     const int32_t neurons = p->neurons, levels = p->fire.levels, form = p->fire.form;
-    if (form != KNSOC_FIRE_NOT && neurons - neuron >= vectors * LANES) {
+    if (form != KNSOC_FIRE_NOT) {
         if (form == KNSOC_FIRE_LINE) {
             const float *slope = p->fire.slope_n + neuron, *offset = p->fire.offset_n + neuron;
             UNROLL for (int v = 0; v < vectors; v++)
@@ -90,7 +90,7 @@ INLINE void finish_rows(const int rows, const int vectors, const knsoc_packed *p
         uint8_t *to = (uint8_t *)outputs + neuron;
         UNROLL for (int r = 0; r < rows; r++)
             if (r < left)
-                V_STORE_BLOCK_U8(vectors, to + positions[r] * neurons, sums[r]);
+                V_STORE_BLOCK_U8(vectors, to + positions[r] * neurons, sums[r], neurons - neuron);
         return;
     }
 #endif
@@ -152,34 +152,36 @@ INLINE void dense_rows(const int kind, const int rows, const int vectors, const 
     finish_rows(rows, vectors, p, positions, rows, neuron, sums, outputs);
 }
 
-/* Steps such that neighbouring outputs come one after another, also where columns lie across. */
-INLINE void advance_along_outputs(knsoc_cursor *cursor, const knsoc_packed *p)
-{
-    if (p->column_step > p->cell_step) {
-        knsoc_advance(cursor, p);
-    } else if (++cursor->column == p->output_columns) {
-        cursor->column = 0;
-        cursor->cell++;
-    }
-}
-
-/* All output positions for one block of neurons. */
+/* All output positions for one block of neurons, in the order in which outputs lie. */
 INLINE void dense_neurons(const int kind, const int most_rows, const int vectors,
                           const knsoc_packed *p, const uint8_t *inputs, int64_t cell,
                           int64_t column, const int8_t *weights, int32_t neuron, void *outputs)
 {
     const int64_t count = (int64_t)p->output_columns * p->output_cells;
+    const int by_cells = p->column_step > p->cell_step;
+    const int64_t next_cell = p->stride_cells * cell, next_column = p->stride_columns * column;
+    const int64_t next = by_cells ? next_cell : next_column;
+    const int64_t step = by_cells ? p->cell_step : p->column_step;
+    const int32_t run = by_cells ? p->output_cells : p->output_columns;
+    /* from behind a run to the next */
+    const int64_t turn = (by_cells ? next_column : next_cell) - run * next;
+    const int64_t turn_step = (by_cells ? p->column_step : p->cell_step) - run * step;
     const uint8_t *from[MOST_ROWS];
-    int64_t positions[MOST_ROWS];
-    knsoc_cursor cursor = {0, 0};
+    int64_t positions[MOST_ROWS], position = 0;
+    int32_t left = run;
     for (int64_t i = 0; i < count; i += most_rows) {
         const int rows = count - i < most_rows ? (int)(count - i) : most_rows;
         int r = 0;
         for (; r < rows; r++) {
-            from[r] = inputs + cursor.column * p->stride_columns * column +
-                      cursor.cell * p->stride_cells * cell;
-            positions[r] = knsoc_output_position(cursor, p);
-            advance_along_outputs(&cursor, p);
+            from[r] = inputs;
+            positions[r] = position;
+            inputs += next;
+            position += step;
+            if (--left == 0) {
+                left = run;
+                inputs += turn;
+                position += turn_step;
+            }
         }
         if (rows == 1) {
             dense_rows(kind, 1, vectors, p, from, column, weights, positions, neuron, outputs);
