@@ -96,7 +96,7 @@ cdef extern from "packed.h" nogil:
         knsoc_nibbles nibbles
         const int16_t *depthwise
         int32_t period, flat
-        int32_t sums_form
+        int32_t sums_form, window_pairs
         const int8_t *window_weights
         const int16_t *base
         const int32_t *start_n
@@ -710,7 +710,7 @@ cdef class Network:
         p.depthwise = <const int16_t *>_address(packed.depthwise)
         p.period, p.flat = packed.period, packed.flat
         if packed.strips is not None:
-            p.sums_form = packed.strips.form
+            p.sums_form, p.window_pairs = packed.strips.form, packed.strips.pairs
             p.period, p.flat = packed.strips.period, packed.strips.flat
             p.window_weights = <const int8_t *>_address(packed.strips.weights)
             p.base = <const int16_t *>_address(packed.strips.base)

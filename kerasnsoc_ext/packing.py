@@ -171,6 +171,7 @@ def pack(
                 depthwise_xyc,
                 weights_xycn[0, 0],
                 cells[2],
+                largest,
                 layout.vector_bytes,
                 padded,
             )

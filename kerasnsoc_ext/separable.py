@@ -32,12 +32,24 @@ MEAN = 1 / 6
 
 FLAT_CHANNELS = 256
 
+INT16_MAX = 2**15 - 1
+
+PAIRS = (
+    ((0, 0), (1, 0)),
+    ((0, 1), (1, 1)),
+    ((0, 2), (1, 2)),
+    ((2, 0), (2, 1)),
+    ((2, 2),),
+)
+"""Cells (column, cell) of a 3 by 3 window that are interleaved, in the order of the kernel."""
+
 
 @dataclass(frozen=True, slots=True)
 class Strips:
     """The depthwise stage; fields as in ``kernels/packed.h``."""
 
     form: int
+    pairs: bool
     weights: Int8s
     base: npt.NDArray[np.int16]
     start_n: npt.NDArray[np.int32]
@@ -84,10 +96,14 @@ def pack_strips(
     depthwise_xyc: Int8s,
     pointwise_cn: Int8s,
     stride_cells: int,
+    largest: int,
     vector_bytes: int,
     padded_neurons: int,
 ) -> Strips:
-    """Weights in the order in which kernels interleave bytes, and what the bases contribute."""
+    """Weights in the order in which kernels interleave bytes, and what the bases contribute.
+
+    `largest` is the largest input.
+    """
     columns, cells, channels = depthwise_xyc.shape
     flat = stride_cells == 1 and (channels % vector_bytes == 0 or channels < FLAT_CHANNELS)
     period = lcm(channels, vector_bytes) if flat else -(-channels // vector_bytes) * vector_bytes
@@ -98,18 +114,31 @@ def pack_strips(
         whole[..., : count * channels] = np.tile(values, (1,) * (values.ndim - 1) + (count,))
         return whole
 
-    groups, lanes = -(-columns // 4), vector_bytes // 16
-    fours = np.zeros((groups * 4, cells, channels), np.int8)
-    fours[:columns] = depthwise_xyc
-    # [group][column of it][cell][vector][lane][quarter][byte]
-    weights = repeated(fours).reshape(groups, 4, cells, -1, lanes, 4, 4)
+    lanes = vector_bytes // 16
+    slides = channels % vector_bytes == 0 and stride_cells <= 2
+    largest_weight = max(-int(depthwise_xyc.min()), int(depthwise_xyc.max()))
+    pairs = columns == cells == 3 and not slides and 2 * largest * largest_weight <= INT16_MAX
+    if pairs:
+        two = np.zeros((len(PAIRS), 2, channels), np.int8)
+        for index, cells_of_pair in enumerate(PAIRS):
+            two[index, : len(cells_of_pair)] = [depthwise_xyc[cell] for cell in cells_of_pair]
+        # [pair][cell of it][vector][lane][half][byte]
+        weights = repeated(two).reshape(len(PAIRS), 2, -1, lanes, 2, 8).transpose(2, 0, 4, 3, 5, 1)
+    else:
+        groups = -(-columns // 4)
+        fours = np.zeros((groups * 4, cells, channels), np.int8)
+        fours[:columns] = depthwise_xyc
+        # [group][column of it][cell][vector][lane][quarter][byte]
+        weights = repeated(fours).reshape(groups, 4, cells, -1, lanes, 4, 4)
+        weights = weights.transpose(0, 2, 3, 5, 4, 6, 1)
     base = repeated(base_c.astype(np.int16)).reshape(-1, lanes, 2, 8)
     start_n = np.zeros(padded_neurons, np.int64)
     if base_c.any():
         start_n[: pointwise_cn.shape[1]] = base_c @ pointwise_cn.astype(np.int64)
     return Strips(
         form=form,
-        weights=np.ascontiguousarray(weights.transpose(0, 2, 3, 5, 4, 6, 1)),
+        pairs=pairs,
+        weights=np.ascontiguousarray(weights),
         base=np.ascontiguousarray(base.transpose(0, 2, 1, 3)),
         # modulo 2**32, as the kernels add: what they end with fits 32 bits
         start_n=(start_n & 0xFFFFFFFF).astype(np.uint32).view(np.int32),

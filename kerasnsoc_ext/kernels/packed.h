@@ -95,7 +95,9 @@ typedef struct knsoc_packed {
     int32_t period, flat;                /* flat: a column of outputs is one run of values */
     /* the same of one that runs by strips: bytes, as the kernels interleave four columns */
     int32_t sums_form;
-    const int8_t *window_weights;        /* [columns / 4][cell][vector of period][4][interleaved] */
+    int32_t window_pairs;                /* 3 by 3: two cells are interleaved instead */
+    const int8_t *window_weights;        /* [columns / 4][cell][vector of period][4][interleaved], or
+                                            [vector of period][pair of cells][2][interleaved] */
     const int16_t *base;                 /* [vector of period][2][interleaved] */
     const int32_t *start_n;              /* the bases' share of a potential */
     /* output */

@@ -2,7 +2,8 @@
  * caches until the pointwise stage has used them.
  *
  * Depthwise: bytes of up to four columns of a window are interleaved, so that a dot product of four
- * takes one cell of each. Pointwise, by what is proved about the sums:
+ * takes one cell of each; or bytes of two cells, where products of two fit 16 bits and the cells of
+ * neighbouring windows do not stay in registers. Pointwise, by what is proved about the sums:
  *   WORDS  a sum is one 16-bit factor.
  *   BYTES  a sum minus its channel's base is one unsigned byte; the bases' share of a potential is
  *          known at load.
@@ -78,12 +79,31 @@ INLINE void sum_window(const int kind, const int is_3x3, const knsoc_packed *p, 
                            weights, sums);
 }
 
+/* Adds two cells of a window to the sums of one vector of channels. */
+INLINE void add_window_pair(VEC a, VEC b, const int8_t *weights, VEC *one, VEC *two)
+{
+    *one = V_ADD_S16(*one, V_PAIRS(V_LOW(a, b), V_LOAD(weights)));
+    *two = V_ADD_S16(*two, V_PAIRS(V_HIGH(a, b), V_LOAD(weights + BYTES)));
+}
+
+/* The sums of one vector of channels of a window of 3 by 3, in 16 bits. */
+INLINE void sum_window_pairs(const uint8_t *from, int64_t cell, int64_t column,
+                             const int8_t *weights, VEC *one, VEC *two)
+{
+    const uint8_t *next = from + column, *last = next + column;
+    *one = *two = V_ZERO();
+    UNROLL for (int y = 0; y < 3; y++)
+        add_window_pair(V_LOAD(from + y * cell), V_LOAD(next + y * cell), weights + 2 * y * BYTES,
+                        one, two);
+    add_window_pair(V_LOAD(last), V_LOAD(last + cell), weights + 6 * BYTES, one, two);
+    add_window_pair(V_LOAD(last + 2 * cell), V_ZERO(), weights + 8 * BYTES, one, two);
+}
+
 /* Stores the sums of one vector of channels, of which `left` exist; returns how many of them are not
  * zero. The rest is overwritten by what follows. */
-INLINE int32_t store_sums(const int form, const VEC *sums, const int16_t *base, int64_t left,
+INLINE int32_t store_sums(const int form, VEC one, VEC two, const int16_t *base, int64_t left,
                           uint8_t *low, uint8_t *high)
 {
-    const VEC one = V_PACK_S32(sums[0], sums[1]), two = V_PACK_S32(sums[2], sums[3]);
     const int32_t reached = V_NONZERO_PACKED(one, two, left);
     if (form == KNSOC_SUMS_WORDS) {
         V_STORE_PACKED(low, one, two);
@@ -102,22 +122,32 @@ INLINE int32_t store_sums(const int form, const VEC *sums, const int16_t *base, 
 }
 
 /* A run of sums whose windows begin one byte after another. */
-INLINE int64_t depthwise_bytes(const int kind, const int is_3x3, const int form,
+INLINE int64_t depthwise_bytes(const int kind, const int by_pairs, const int is_3x3, const int form,
                                const knsoc_packed *p, const uint8_t *from, int64_t size,
                                uint8_t *low, uint8_t *high)
 {
-    const int64_t column = (int64_t)p->framed_cells * p->channels;
+    const int64_t cell = p->channels, column = p->framed_cells * cell;
     const int64_t step = 4 * (int64_t)p->period;
-    const int width = form == KNSOC_SUMS_WORDS ? 2 : 1;
+    const int width = form == KNSOC_SUMS_WORDS ? 2 : 1, per_byte = by_pairs ? 10 : 4;
+    const int32_t period = p->period;
+    const int8_t *weights = p->window_weights;
+    const int16_t *base = p->base;
     int64_t reached = 0;
     int32_t phase = 0;
     for (int64_t i = 0; i < size; i += BYTES) {
-        VEC sums[4];
-        sum_window(kind, is_3x3, p, from + i, column, p->window_weights + 4 * (int64_t)phase, step,
-                   sums);
-        reached += store_sums(form, sums, p->base + phase, size - i, low + width * i, high + i);
+        const int8_t *w = weights + per_byte * (int64_t)phase;
+        VEC one, two;
+        if (by_pairs) {
+            sum_window_pairs(from + i, cell, column, w, &one, &two);
+        } else {
+            VEC sums[4];
+            sum_window(kind, is_3x3, p, from + i, column, w, step, sums);
+            one = V_PACK_S32(sums[0], sums[1]);
+            two = V_PACK_S32(sums[2], sums[3]);
+        }
+        reached += store_sums(form, one, two, base + phase, size - i, low + width * i, high + i);
         phase += (int32_t)BYTES;
-        if (phase == p->period)
+        if (phase == period)
             phase = 0;
     }
     return reached;
@@ -162,7 +192,8 @@ INLINE int64_t depthwise_slide(const int kind, const int stride, const int form,
                 sums[i] = dot(kind, sums[i], next[i], w[2][i]);
                 kept[2 - stride][i] = next[i];
             }
-            reached += store_sums(form, sums, p->base + c, BYTES, to, to_high);
+            reached += store_sums(form, V_PACK_S32(sums[0], sums[1]), V_PACK_S32(sums[2], sums[3]),
+                                  p->base + c, BYTES, to, to_high);
             to += width * cell;
             to_high += cell;
         }
@@ -179,7 +210,7 @@ INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_pac
     const int64_t size = (int64_t)(p->flat ? p->output_cells : 1) * p->channels;
     const int width = form == KNSOC_SUMS_WORDS ? 2 : 1;
     const int is_3x3 = p->size_columns == 3 && p->size_cells == 3;
-    const int slides = is_3x3 && p->channels % BYTES == 0;
+    const int slides = !p->window_pairs && is_3x3 && p->channels % BYTES == 0;
     int64_t reached = 0;
     inputs += begin * p->stride_columns * column;
     for (int32_t x = begin; x < end; x++, inputs += p->stride_columns * column) {
@@ -194,10 +225,12 @@ INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_pac
         }
         const uint8_t *from = inputs;
         for (int32_t y = 0; y < runs; y++, low += width * size, high += size) {
-            if (is_3x3)
-                reached += depthwise_bytes(kind, 1, form, p, from, size, low, high);
+            if (p->window_pairs)
+                reached += depthwise_bytes(kind, 1, 1, form, p, from, size, low, high);
+            else if (is_3x3)
+                reached += depthwise_bytes(kind, 0, 1, form, p, from, size, low, high);
             else
-                reached += depthwise_bytes(kind, 0, form, p, from, size, low, high);
+                reached += depthwise_bytes(kind, 0, 0, form, p, from, size, low, high);
             from += (int64_t)p->stride_cells * p->channels;
         }
     }
