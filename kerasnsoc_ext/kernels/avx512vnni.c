@@ -143,6 +143,17 @@ TARGET static inline int32_t list_fours(const uint8_t *bytes, int32_t count, int
     return listed;
 }
 
+/* How many groups of four bytes are not 0. */
+TARGET static inline int32_t count_fours(const uint8_t *bytes, int32_t count)
+{
+    int32_t found = 0;
+    for (int32_t i = 0; i < count; i += 64) {
+        const __m512i v = _mm512_maskz_loadu_epi8(bytes_of(count - i), bytes + i);
+        found += __builtin_popcount(_mm512_test_epi32_mask(v, v));
+    }
+    return found;
+}
+
 TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to, const uint8_t *from,
                                                                     int64_t column)
 {
@@ -169,6 +180,7 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 #define V_SHIFT_8(v) _mm512_slli_epi32(v, 8)
 #define V_STORE_PACKED(to, one, two) store_packed(to, one, two)
 #define V_NONZERO_PACKED(one, two, left) nonzero_packed(one, two, left)
+#define V_COUNT_FOURS(bytes, count) count_fours(bytes, count)
 #define V_LIST_FOURS(bytes, count, first, fours, places, sum) \
     list_fours(bytes, count, first, fours, places, sum)
 /* in place: gcc would rather copy sums around in each round of a loop, or keep them in memory */

@@ -165,7 +165,7 @@ static inline int64_t knsoc_strip_bytes(const knsoc_packed *p)
 {
     const int64_t positions = knsoc_strip_listed(p);
     const int64_t parts = p->sums_form == KNSOC_SUMS_SPLIT ? knsoc_strip_parts(p) : 0;
-    return 2 * knsoc_strip_plane(p) + 4 * positions * (1 + parts) +
+    return 2 * knsoc_strip_plane(p) + 4 * positions * (3 + parts) +
            8 * positions * parts * (KNSOC_STRIP_FOURS + 16);
 }
 

@@ -28,7 +28,9 @@ typedef struct knsoc_strip {
      * that is not 0, and where their weights are in a block of these */
     int32_t *fours; /* [group][part of the channels][MR][2][LIST] */
     int32_t *most;  /* [group][part]: the length of these lists */
-    int32_t *starts; /* of each position: what makes up for the weights' offset */
+    int32_t *order; /* [group][MR]: positions of the strip; these lists only */
+    int32_t *starts; /* [group][MR]: what makes up for the weights' offset */
+    int32_t *places; /* of each position: where its outputs are, in positions */
 } knsoc_strip;
 
 static knsoc_strip place_strip(const knsoc_packed *p, void *memory)
@@ -37,8 +39,10 @@ static knsoc_strip place_strip(const knsoc_packed *p, void *memory)
     knsoc_strip strip;
     strip.low = memory;
     strip.high = strip.low + plane;
-    strip.starts = (int32_t *)(void *)(strip.high + plane);
-    strip.most = strip.starts + positions;
+    strip.order = (int32_t *)(void *)(strip.high + plane);
+    strip.starts = strip.order + positions;
+    strip.places = strip.starts + positions;
+    strip.most = strip.places + positions;
     strip.fours = strip.most + positions * knsoc_strip_parts(p);
     return strip;
 }
@@ -237,30 +241,70 @@ INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_pac
     return reached;
 }
 
+/* ---- groups of positions ------------------------------------------------------------------------- */
+
+/* Lists of a group are as long as its longest: from so many channels on it pays to sort positions by
+ * how many fours of theirs hold a high byte. */
+#define SORTED_CHANNELS 256
+#define LENGTHS 128
+
+TARGET static void place_outputs(const knsoc_packed *p, int32_t begin, int32_t end, int32_t *places)
+{
+    const int32_t step = (int32_t)p->cell_step, cells = p->output_cells;
+    for (int32_t column = begin; column < end; column++, places += cells) {
+        const int32_t first = (int32_t)(column * p->column_step);
+        for (int32_t cell = 0; cell < cells; cell++)
+            places[cell] = first + cell * step;
+    }
+}
+
+/* Orders positions. What fills the last group repeats one of them. */
+TARGET static void order_positions(const knsoc_packed *p, const knsoc_strip *strip, int32_t count)
+{
+    int32_t *order = strip->order, *lengths = strip->starts;
+    if (p->channels >= SORTED_CHANNELS) {
+        int32_t next[LENGTHS + 1] = {0};
+        const uint8_t *high = strip->high;
+        for (int32_t i = 0; i < count; i++, high += p->channels) {
+            const int32_t length = V_COUNT_FOURS(high, p->channels);
+            lengths[i] = length < LENGTHS ? length : LENGTHS - 1;
+            next[lengths[i] + 1]++;
+        }
+        for (int32_t length = 0; length < LENGTHS; length++)
+            next[length + 1] += next[length];
+        for (int32_t i = 0; i < count; i++)
+            order[next[lengths[i]]++] = i;
+    } else {
+        for (int32_t i = 0; i < count; i++)
+            order[i] = i;
+    }
+    for (int32_t i = count; i % MR; i++)
+        order[i] = order[count - 1];
+}
+
 /* Lists the high bytes of groups of MR positions, by fours.
  *
  * Products of four take a signed byte by one without a sign, so that weights come as weight + 128; what
  * this adds depends on the sum of the high bytes only. */
 TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, int32_t count)
 {
-    const uint8_t *high = strip->high;
-    int32_t *lists = strip->fours, *most = strip->most;
-    for (int32_t i = 0; i < count; i += MR, high += MR * (int64_t)p->channels) {
-        const int32_t rows = count - i < MR ? count - i : MR;
-        for (int32_t r = 0; r < rows; r++)
-            strip->starts[i + r] = 0;
+    const int32_t *order = strip->order;
+    int32_t *starts = strip->starts, *lists = strip->fours, *most = strip->most;
+    for (int32_t i = 0; i < count; i += MR, order += MR, starts += MR) {
+        for (int r = 0; r < MR; r++)
+            starts[r] = 0;
         for (int32_t c = 0; c < p->channels; c += 4 * FOURS, lists += 2 * MR * LIST) {
             const int32_t some = p->channels - c < 4 * FOURS ? p->channels - c : 4 * FOURS;
-            int32_t listed[MR] = {0};
+            int32_t listed[MR];
             *most = 0;
-            for (int32_t r = 0; r < rows; r++) {
+            for (int r = 0; r < MR; r++) {
                 int32_t sum, *list = lists + 2 * r * LIST;
-                listed[r] = V_LIST_FOURS(high + r * (int64_t)p->channels + c, some, c / 4, list,
-                                         list + LIST, &sum);
-                strip->starts[i + r] -= 128 * sum;
+                listed[r] = V_LIST_FOURS(strip->high + order[r] * (int64_t)p->channels + c, some,
+                                         c / 4, list, list + LIST, &sum);
+                starts[r] -= 128 * sum;
                 *most = listed[r] > *most ? listed[r] : *most;
             }
-            for (int32_t r = 0; r < MR; r++)
+            for (int r = 0; r < MR; r++)
                 for (int32_t e = listed[r]; e < *most; e += LANES) {
                     V_STORE(lists + 2 * r * LIST + e, V_ZERO());
                     V_STORE(lists + (2 * r + 1) * LIST + e, V_ZERO());
@@ -274,12 +318,12 @@ TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, in
 
 /* What the high bytes of a group of MR positions add to potentials of a block. */
 INLINE void add_high(const int rows, const int vectors, const knsoc_packed *p,
-                     const knsoc_strip *strip, int64_t position, const int8_t *weights,
-                     const VEC *start, VEC (*sums)[NV])
+                     const knsoc_strip *strip, int64_t group, const int8_t *weights,
+                     const int32_t *start, VEC (*sums)[NV])
 {
     const int32_t parts = knsoc_strip_parts(p);
-    const int32_t *most = strip->most + position / MR * parts, *end = most + parts;
-    const int32_t *list = strip->fours + position / MR * parts * 2 * MR * LIST;
+    const int32_t *most = strip->most + group * parts, *end = most + parts;
+    const int32_t *list = strip->fours + group * parts * 2 * MR * LIST;
     const VEC offset = V_SET_S32((int32_t)0x80808080);
     for (; most < end; list += 2 * MR * LIST, most++)
         for (const int32_t *at = list; at < list + *most; at++)
@@ -289,31 +333,34 @@ INLINE void add_high(const int rows, const int vectors, const knsoc_packed *p,
                 UNROLL for (int v = 0; v < vectors; v++)
                     V_DOT_U8_HERE(sums[r][v], V_XOR(V_LOAD(w + v * BYTES), offset), x);
             }
-    UNROLL for (int v = 0; v < vectors; v++)
+    UNROLL for (int v = 0; v < vectors; v++) {
+        const VEC from = V_LOAD(start + v * LANES);
         UNROLL for (int r = 0; r < rows; r++)
-            sums[r][v] = V_ADD_S32(start[v], V_SHIFT_8(sums[r][v]));
+            sums[r][v] = V_ADD_S32(from, V_SHIFT_8(sums[r][v]));
+    }
 }
 
-/* Of `rows` positions from `position` on, of which `left` exist. The planes and lists of a strip have
- * room for the others. */
+/* Of the first `rows` positions of a group, of which `left` exist. */
 INLINE void pointwise_rows(const int form, const int rows, const int vectors, const knsoc_packed *p,
-                           const knsoc_strip *strip, int64_t position, int left,
-                           const int8_t *weights, int32_t neuron, int64_t to, void *outputs)
+                           const knsoc_strip *strip, int64_t group, int left, const int8_t *weights,
+                           int32_t neuron, void *outputs)
 {
     const int64_t pitch = (form == KNSOC_SUMS_WORDS ? 2 : 1) * (int64_t)p->channels;
+    const int32_t *order = strip->order + group * MR, *starts = strip->starts + group * MR;
+    const int32_t *start = p->start_n + neuron;
     const uint8_t *from[MR];
-    int64_t positions[MR];
-    VEC sums[MR][NV], start[NV];
-    UNROLL for (int v = 0; v < vectors; v++)
-        start[v] = form == KNSOC_SUMS_WORDS ? V_ZERO() : V_LOAD(p->start_n + neuron + v * LANES);
+    int64_t at[MR], positions[MR];
+    VEC sums[MR][NV];
     UNROLL for (int r = 0; r < rows; r++) {
-        from[r] = strip->low + (position + r) * pitch;
-        positions[r] = to + position + r;
+        at[r] = form == KNSOC_SUMS_SPLIT ? order[r] : group * MR + r;
+        from[r] = strip->low + at[r] * pitch;
         UNROLL for (int v = 0; v < vectors; v++)
-            sums[r][v] = form == KNSOC_SUMS_SPLIT ? V_SET_S32(strip->starts[position + r]) : start[v];
+            sums[r][v] = form == KNSOC_SUMS_WORDS   ? V_ZERO()
+                         : form == KNSOC_SUMS_SPLIT ? V_SET_S32(starts[r])
+                                                    : V_LOAD(start + v * LANES);
     }
     if (form == KNSOC_SUMS_SPLIT)
-        add_high(rows, vectors, p, strip, position, weights, start, sums);
+        add_high(rows, vectors, p, strip, group, weights, start, sums);
     const int64_t end = 4 * (int64_t)p->quads;
     for (int64_t at = 0; at < end; at += 4, weights += NV * BYTES) {
         VEC w[NV];
@@ -328,6 +375,8 @@ INLINE void pointwise_rows(const int form, const int rows, const int vectors, co
                     V_DOT_U8_HERE(sums[r][v], x, w[v]);
         }
     }
+    UNROLL for (int r = 0; r < rows; r++)
+        positions[r] = strip->places[at[r]];
     finish_rows(rows, vectors, p, positions, left, neuron, sums, outputs);
 }
 
@@ -342,26 +391,26 @@ INLINE void fetch_part(const int8_t *from, int64_t bytes, int64_t part, int64_t 
 
 INLINE void pointwise_neurons(const int form, const int vectors, const knsoc_packed *p,
                               const knsoc_strip *strip, int64_t count, const int8_t *weights,
-                              int32_t neuron, int64_t to, void *outputs)
+                              int32_t neuron, int fetches, void *outputs)
 {
-    const int64_t parts = count / MR + 1;
-    /* later strips find them in the second cache */
-    const int64_t next = to == 0 && neuron + BLOCK < p->neurons ? (int64_t)p->quads * 4 * BLOCK : 0;
-    int64_t i = 0;
-    for (; i + MR <= count; i += MR) {
-        fetch_part(weights + next, next, i / MR, parts);
-        pointwise_rows(form, MR, vectors, p, strip, i, MR, weights, neuron, to, outputs);
+    const int64_t groups = count / MR;
+    const int left = (int)(count - groups * MR);
+    const int64_t next =
+        fetches && neuron + BLOCK < p->neurons ? (int64_t)p->quads * 4 * BLOCK : 0;
+    for (int64_t i = 0; i < groups; i++) {
+        fetch_part(weights + next, next, i, groups);
+        pointwise_rows(form, MR, vectors, p, strip, i, MR, weights, neuron, outputs);
     }
-    const int left = (int)(count - i);
     if (left > MR / 2)
-        pointwise_rows(form, MR, vectors, p, strip, i, left, weights, neuron, to, outputs);
+        pointwise_rows(form, MR, vectors, p, strip, groups, left, weights, neuron, outputs);
     else if (left > 0)
-        pointwise_rows(form, MR / 2, vectors, p, strip, i, left, weights, neuron, to, outputs);
+        pointwise_rows(form, MR / 2, vectors, p, strip, groups, left, weights, neuron, outputs);
 }
 
-/* `count` positions of a strip, from output position `to` on. */
+/* `count` positions of a strip; for the first strip fetches weights, which others find in the second
+ * cache then. */
 INLINE void pointwise_strip(const int form, const knsoc_packed *p,
-                            const knsoc_strip *strip, int64_t count, int64_t to, void *outputs)
+                            const knsoc_strip *strip, int64_t count, int fetches, void *outputs)
 {
     const int64_t block_bytes = (int64_t)p->quads * 4 * BLOCK;
     const int8_t *weights = p->dense;
@@ -370,15 +419,15 @@ INLINE void pointwise_strip(const int form, const knsoc_packed *p,
         /* rows share a vector of weights: with few vectors as well, they are what keeps a CPU busy */
 #if NV == 4
         if (vectors == 1)
-            pointwise_neurons(form, 1, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(form, 1, p, strip, count, weights, n, fetches, outputs);
         else if (vectors == 2)
-            pointwise_neurons(form, 2, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(form, 2, p, strip, count, weights, n, fetches, outputs);
         else
 #endif
         if (vectors < NV)
-            pointwise_neurons(form, NV - 1, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(form, NV - 1, p, strip, count, weights, n, fetches, outputs);
         else
-            pointwise_neurons(form, NV, p, strip, count, weights, n, to, outputs);
+            pointwise_neurons(form, NV, p, strip, count, weights, n, fetches, outputs);
     }
 }
 
@@ -392,9 +441,12 @@ INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
         const int32_t end = x + step < p->output_columns ? x + step : p->output_columns;
         const int32_t count = (end - x) * p->output_cells;
         reached += depthwise_columns(kind, form, p, inputs, x, end, strip.low, strip.high);
-        if (form == KNSOC_SUMS_SPLIT)
+        place_outputs(p, x, end, strip.places);
+        if (form == KNSOC_SUMS_SPLIT) {
+            order_positions(p, &strip, count);
             list_high(p, &strip, count);
-        pointwise_strip(form, p, &strip, count, (int64_t)x * p->output_cells, outputs);
+        }
+        pointwise_strip(form, p, &strip, count, x == 0, outputs);
     }
     return reached;
 }
