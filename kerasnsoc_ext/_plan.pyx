@@ -152,6 +152,7 @@ cdef extern from "plan.h" nogil:
         const knsoc_op *ops
         int32_t op_count
         void **maps
+        const knsoc_op **framed_for
         uint8_t *image
         void *sums
         void *potentials
@@ -840,22 +841,26 @@ cdef class Plan:
         self._plan.ops = network._ops
         self._plan.op_count = network._count
         self._plan.maps = <void **>calloc(network._count, sizeof(void *))
+        self._plan.framed_for = <const knsoc_op **>calloc(network._count, sizeof(knsoc_op *))
         self._outputs = <void **>calloc(network._count, sizeof(void *))
-        if self._plan.maps == NULL or self._outputs == NULL:
+        if self._plan.maps == NULL or self._plan.framed_for == NULL or self._outputs == NULL:
             raise MemoryError("no memory for the plan's tables")
         self._find_tail()
+        self._find_frames()
         self._place()  # measures
         self._memory = <char *>malloc(self._used + 63)
         if self._memory == NULL:
             raise MemoryError(f"no memory for the plan's buffers, {self._used} bytes")
         self._base = <uint8_t *>((<uintptr_t>self._memory + 63) & ~<uintptr_t>63)
         self._place()
+        self._fill_borders()
 
     def __dealloc__(self):
         if self._base != NULL:
             knsoc_allow(self._base, self._used)
         free(self._memory)
         free(self._plan.maps)
+        free(self._plan.framed_for)
         free(self._outputs)
         free(self._counters)
 
@@ -891,6 +896,36 @@ cdef class Plan:
         if i < self._plan.op_count:
             self._plan.group = <int32_t>max(1, min(GROUP_SAMPLES, GROUP_BYTES // widest))
 
+    cdef void _find_frames(self):
+        """Ops that write into the border of the next one, which then needs no copy of its input."""
+        cdef int32_t i, j, s, readers
+        cdef const knsoc_op *op
+        cdef const knsoc_op *next_op
+        for i in range(self._plan.op_count - 1):
+            op, next_op = &self._plan.ops[i], &self._plan.ops[i + 1]
+            if op.packed.kind not in (KNSOC_PACKED_CONV, KNSOC_PACKED_SEPARABLE):
+                continue
+            if op.pooling != KNSOC_POOL_NONE or op.emits_potentials:
+                continue
+            if next_op.packed.kind not in (KNSOC_PACKED_CONV, KNSOC_PACKED_SEPARABLE):
+                continue
+            if not next_op.packed.framed or next_op.sources[0] != i:
+                continue
+            readers = 0
+            for j in range(i + 1, self._plan.op_count):
+                for s in range(self._plan.ops[j].source_count):
+                    readers += self._plan.ops[j].sources[s] == i
+            if readers == 1:
+                self._plan.framed_for[i] = next_op
+
+    cdef void _fill_borders(self):
+        cdef int32_t i
+        cdef const knsoc_packed *packed
+        for i in range(self._plan.op_count):
+            if self._plan.framed_for[i] != NULL:
+                packed = &self._plan.framed_for[i].packed
+                memset(self._plan.maps[i], packed.fill, knsoc_framed_bytes(packed))
+
     cdef int _place(self) except -1:
         cdef int64_t image = 0, sums = 0, potentials = 0, pooled = 0, narrow = 0
         cdef int64_t inputs = 0, positions = 0, outputs, size
@@ -906,6 +941,8 @@ cdef class Plan:
             size = outputs * (4 if op.emits_potentials else 1)
             if self._plan.group > 1 and i >= self._plan.tail - 1:
                 size = size * self._plan.group + KNSOC_SLACK
+            elif self._plan.framed_for[i] != NULL:
+                size = knsoc_framed_bytes(&self._plan.framed_for[i].packed) + KNSOC_SLACK
             self._plan.maps[i] = self._take(size)
             if op.kind == KNSOC_INPUT:
                 continue
@@ -933,7 +970,8 @@ cdef class Plan:
                 sums = max(sums, outputs * op.conv.channels * size)
             if op.packed.kind != KNSOC_PACKED_NOT:
                 slack = KNSOC_SLACK
-                frame = max(frame, knsoc_framed_bytes(&op.packed))
+                if i == 0 or self._plan.framed_for[i - 1] != op:
+                    frame = max(frame, knsoc_framed_bytes(&op.packed))
                 inputs = max(inputs, knsoc_framed_bytes(&op.packed))
                 size = <int64_t>op.packed.framed_columns * op.packed.framed_cells
                 positions = max(positions, size)

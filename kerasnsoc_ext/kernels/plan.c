@@ -114,14 +114,16 @@ static void emit(const knsoc_plan *plan, const knsoc_op *op, const int32_t *pote
 }
 
 /* One op on one sample; returns the index of a potential that left 32 bits, or -1. */
-static int64_t run_op(const knsoc_plan *const *team, int threads, const knsoc_op *op,
+static int64_t run_op(const knsoc_plan *const *team, int threads, int32_t i,
                       const uint8_t *inputs, int form, void *map, int64_t *counters,
                       int64_t *overflow_value)
 {
     const knsoc_plan *plan = team[0];
+    const knsoc_op *op = &plan->ops[i];
     const int32_t *potentials;
     if (op->packed.kind != KNSOC_PACKED_NOT) {
-        knsoc_run_packed(team, threads, op, inputs, form, map, counters);
+        const int framed = i > 0 && plan->framed_for[i - 1] == op;
+        knsoc_run_packed(team, threads, op, inputs, framed, form, plan->framed_for[i], map, counters);
         return -1;
     }
     if (op->kind == KNSOC_CONCAT) {
@@ -170,10 +172,21 @@ static void hand_out(const knsoc_plan *plan, int32_t i, int known_later, const v
     if (!known_later)
         counters[KNSOC_EVENTS_OUT] =
             op->emits_potentials ? knsoc_s32_count(map, size) : count_u8(plan, map, size);
-    if (outputs[i]) {
-        const size_t bytes = (size_t)size * (op->emits_potentials ? 4 : 1);
-        memcpy((uint8_t *)outputs[i] + (size_t)sample * bytes, map, bytes);
+    if (!outputs[i])
+        return;
+    const size_t bytes = (size_t)size * (op->emits_potentials ? 4 : 1);
+    uint8_t *to = (uint8_t *)outputs[i] + (size_t)sample * bytes;
+    if (!plan->framed_for[i]) {
+        memcpy(to, map, bytes);
+        return;
     }
+    const knsoc_packed *next = &plan->framed_for[i]->packed;
+    const int64_t pitch = (int64_t)next->framed_cells * next->channels;
+    const int64_t column = (int64_t)op->height * op->features;
+    const uint8_t *from = (const uint8_t *)map + next->lead_columns * pitch +
+                          (int64_t)next->lead_cells * next->channels;
+    for (int32_t x = 0; x < op->width; x++, from += pitch, to += column)
+        memcpy(to, from, (size_t)column);
 }
 
 int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs, int64_t samples,
@@ -206,7 +219,7 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
                     found[KNSOC_SYNAPTIC_OPS] = 0;
                 } else {
                     const int64_t beyond =
-                        run_op(team, threads, op, values, form, map, found, &overflow->value);
+                        run_op(team, threads, i, values, form, map, found, &overflow->value);
                     if (beyond >= 0) {
                         overflow->sample = start + k;
                         overflow->op = i;

@@ -32,6 +32,9 @@ typedef struct knsoc_plan {
     const knsoc_op *ops;
     int32_t op_count;
     void **maps; /* [op]: its output for the current sample */
+    /* [op]: the op behind it, the only one that reads its map, if the map has that op's border around
+     * it; NULL elsewhere. Nothing writes into the border. */
+    const knsoc_op **framed_for;
     /* scratch, each as large as the largest op needs */
     uint8_t *image;
     void *sums;

@@ -5,7 +5,30 @@
 #include "events.h"
 #include "pool.h"
 
-/* Counts events and the (event, window) pairs they make; frames the input on the same way. */
+/* Where the first value behind a border in front is. */
+static int64_t frame_lead(const knsoc_packed *p)
+{
+    return ((int64_t)p->lead_columns * p->framed_cells + p->lead_cells) * p->channels;
+}
+
+/* Counts events and the (event, window) pairs they make. */
+static int64_t count_framed(const knsoc_plan *plan, const knsoc_packed *p, const uint8_t *inputs,
+                            int64_t *pairs)
+{
+    const int64_t size = (int64_t)p->cells * p->channels;
+    int64_t count = 0;
+    *pairs = 0;
+    inputs += frame_lead(p);
+    for (int32_t column = 0; column < p->columns; column++) {
+        int64_t weighted;
+        count += plan->row->vector->take_column(inputs, size, p->fan_out_bytes, 0, &weighted);
+        *pairs += weighted * p->fan_out_columns[column];
+        inputs += (int64_t)p->framed_cells * p->channels;
+    }
+    return count;
+}
+
+/* The same; frames the input on the way. */
 static int64_t take_input(const knsoc_plan *plan, const knsoc_packed *p, const uint8_t *inputs,
                           int64_t *pairs)
 {
@@ -57,19 +80,22 @@ static int is_silent(const uint8_t *inputs, int64_t size)
     return 1;
 }
 
-/* Without an event all potentials are 0, and all positions alike. */
-static void run_silent(const knsoc_plan *plan, const knsoc_op *op, void *map)
+/* Without an event all potentials are 0, and all positions alike. A column of outputs is `pitch`
+ * positions behind the one before it. */
+static void run_silent(const knsoc_plan *plan, const knsoc_op *op, int64_t pitch, void *map)
 {
     const int64_t positions = (int64_t)op->width * op->height;
+    const size_t bytes = (size_t)op->features;
     if (op->emits_potentials) {
-        memset(map, 0, (size_t)(positions * op->features) * sizeof(int32_t));
+        memset(map, 0, (size_t)positions * bytes * sizeof(int32_t));
         return;
     }
-    uint8_t *activations = map;
-    memset(plan->potentials, 0, (size_t)op->features * sizeof(int32_t));
-    plan->row->vector->fire(&op->packed, plan->potentials, 1, activations);
-    for (int64_t i = 1; i < positions; i++)
-        memcpy(activations + i * op->features, activations, (size_t)op->features);
+    uint8_t *first = map;
+    memset(plan->potentials, 0, bytes * sizeof(int32_t));
+    plan->row->vector->fire(&op->packed, plan->potentials, 1, first);
+    for (int64_t x = 0; x < op->width; x++)
+        for (int64_t y = x == 0; y < op->height; y++)
+            memcpy(first + (x * pitch + y) * op->features, first, bytes);
 }
 
 static void integrate(const knsoc_plan *plan, const knsoc_packed *p, const uint8_t *inputs,
@@ -209,21 +235,38 @@ static void integrate_together(const knsoc_plan *const *team, int threads, const
 }
 
 void knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc_op *op,
-                      const uint8_t *inputs, int form, void *map, int64_t *counters)
+                      const uint8_t *inputs, int framed, int form, const knsoc_op *framed_for,
+                      void *map, int64_t *counters)
 {
     const knsoc_plan *plan = team[0];
     const knsoc_packed *p = &op->packed;
     const knsoc_vector_kernels *vector = plan->row->vector;
-    int64_t pairs;
-    if (p->fill == 0 && is_silent(inputs, (int64_t)p->columns * p->cells * p->channels)) {
+    knsoc_packed spread;
+    int64_t pairs, pitch = op->height;
+    if (framed_for) {
+        const knsoc_packed *next = &framed_for->packed;
+        pitch = next->framed_cells;
+        spread = *p;
+        /* maps have x before y, also where images have not */
+        if (op->image)
+            spread.cell_step = pitch;
+        else
+            spread.column_step = pitch;
+        p = &spread;
+        map = (uint8_t *)map + frame_lead(next);
+    }
+    const int64_t size =
+        framed ? knsoc_framed_bytes(p) : (int64_t)p->columns * p->cells * p->channels;
+    if (p->fill == 0 && is_silent(inputs, size)) {
         counters[KNSOC_EVENTS_IN] = counters[KNSOC_SYNAPTIC_OPS] = 0;
-        run_silent(plan, op, map);
+        run_silent(plan, op, pitch, map);
         return;
     }
-    const int64_t events = take_input(plan, p, inputs, &pairs);
+    const int64_t events = framed ? count_framed(plan, p, inputs, &pairs)
+                                  : take_input(plan, p, inputs, &pairs);
     counters[KNSOC_EVENTS_IN] = events;
     counters[KNSOC_SYNAPTIC_OPS] = p->kind == KNSOC_PACKED_SEPARABLE ? pairs : pairs * p->neurons;
-    if (p->framed)
+    if (p->framed && !framed)
         inputs = plan->frame;
     int by_events = p->rows || p->nibbles.rows;
     if (form == KNSOC_FORM_AUTO)

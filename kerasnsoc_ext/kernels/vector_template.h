@@ -250,12 +250,11 @@ TARGET static void vector_dense(const knsoc_packed *p, const uint8_t *inputs, vo
 
 TARGET static void vector_pointwise(const knsoc_packed *p, const int16_t *sums, void *outputs)
 {
-    /* the sums of one position are the only segment, the map of sums is one column */
+    /* a window is one position of the map of sums */
     knsoc_packed one = *p;
-    one.output_cells = p->output_columns * p->output_cells;
-    one.output_columns = one.stride_cells = one.stride_columns = 1;
-    one.cell_step = 1;
-    dense_all(DOT_S16, &one, (const uint8_t *)sums, 2 * (int64_t)p->channels, 0, outputs);
+    one.stride_cells = one.stride_columns = 1;
+    const int64_t cell = 2 * (int64_t)p->channels;
+    dense_all(DOT_S16, &one, (const uint8_t *)sums, cell, cell * p->output_cells, outputs);
 }
 
 #ifndef V_OWN_EVENTS
