@@ -827,6 +827,7 @@ cdef class Plan:
     cdef uint8_t *_base
     cdef int64_t _used
     cdef list _guards
+    cdef list _slot_of, _slot_bytes  # [op]: the piece of memory of its map; [piece]
     cdef void **_outputs
     cdef int64_t *_counters  # [CALL_SAMPLES + 1][op][KNSOC_COUNTERS]; made when needed
     cdef bint _busy
@@ -847,13 +848,13 @@ cdef class Plan:
             raise MemoryError("no memory for the plan's tables")
         self._find_tail()
         self._find_frames()
+        self._share_maps()
         self._place()  # measures
         self._memory = <char *>malloc(self._used + 63)
         if self._memory == NULL:
             raise MemoryError(f"no memory for the plan's buffers, {self._used} bytes")
         self._base = <uint8_t *>((<uintptr_t>self._memory + 63) & ~<uintptr_t>63)
         self._place()
-        self._fill_borders()
 
     def __dealloc__(self):
         if self._base != NULL:
@@ -918,13 +919,40 @@ cdef class Plan:
             if readers == 1:
                 self._plan.framed_for[i] = next_op
 
-    cdef void _fill_borders(self):
-        cdef int32_t i
-        cdef const knsoc_packed *packed
-        for i in range(self._plan.op_count):
-            if self._plan.framed_for[i] != NULL:
-                packed = &self._plan.framed_for[i].packed
-                memset(self._plan.maps[i], packed.fill, knsoc_framed_bytes(packed))
+    cdef int64_t _map_bytes(self, int32_t i):
+        cdef const knsoc_op *op = &self._plan.ops[i]
+        cdef int64_t size = knsoc_op_outputs(op) * (4 if op.emits_potentials else 1)
+        if self._plan.group > 1 and i >= self._plan.tail - 1:
+            return size * self._plan.group + KNSOC_SLACK
+        if self._plan.framed_for[i] != NULL:
+            return knsoc_framed_bytes(&self._plan.framed_for[i].packed) + KNSOC_SLACK
+        return size
+
+    cdef int _share_maps(self) except -1:
+        """Which map takes which memory: that of the map that was needed last, if it is free."""
+        cdef int32_t i, s, slot
+        cdef int32_t count = self._plan.op_count
+        last = list(range(count))  # the op after which a map is not needed
+        for i in range(count):
+            for s in range(self._plan.ops[i].source_count):
+                last[self._plan.ops[i].sources[s]] = i
+        self._slot_of = []
+        self._slot_bytes = []
+        ends = []
+        for i in range(count):
+            alone = self._plan.group > 1 and i >= self._plan.tail - 1
+            free = [slot for slot in range(len(ends)) if ends[slot] < i]
+            if alone or not free:
+                slot = len(ends)
+                ends.append(0)
+                self._slot_bytes.append(0)
+            else:
+                slot = max(free, key=ends.__getitem__)
+            # maps of a group of samples are needed until its last ops have run
+            ends[slot] = count if alone else last[i]
+            self._slot_bytes[slot] = max(self._slot_bytes[slot], self._map_bytes(i))
+            self._slot_of.append(slot)
+        return 0
 
     cdef int _place(self) except -1:
         cdef int64_t image = 0, sums = 0, potentials = 0, pooled = 0, narrow = 0
@@ -935,15 +963,14 @@ cdef class Plan:
         cdef const knsoc_op *source
         self._used = 0
         self._take(0)
+        starts = [None] * len(self._slot_bytes)
         for i in range(self._plan.op_count):
             op = &self._plan.ops[i]
             outputs = knsoc_op_outputs(op)
-            size = outputs * (4 if op.emits_potentials else 1)
-            if self._plan.group > 1 and i >= self._plan.tail - 1:
-                size = size * self._plan.group + KNSOC_SLACK
-            elif self._plan.framed_for[i] != NULL:
-                size = knsoc_framed_bytes(&self._plan.framed_for[i].packed) + KNSOC_SLACK
-            self._plan.maps[i] = self._take(size)
+            slot = self._slot_of[i]
+            if starts[slot] is None:
+                starts[slot] = <uintptr_t>self._take(self._slot_bytes[slot])
+            self._plan.maps[i] = <void *><uintptr_t>starts[slot]
             if op.kind == KNSOC_INPUT:
                 continue
             if op.kind == KNSOC_CONCAT:

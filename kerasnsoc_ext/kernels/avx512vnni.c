@@ -73,9 +73,10 @@ TARGET static inline __m512i line_below(__m512i v, const float *slope, const flo
     return _mm512_cvttps_epi32(_mm512_min_ps(y, _mm512_set1_ps((float)top)));
 }
 
-/* Bytes 0 to 255 of `vectors` vectors, of which `left` exist; smaller numbers become 0. */
-TARGET static inline __attribute__((always_inline)) void store_block(const int vectors, uint8_t *to,
-                                                                     const __m512i *v, int32_t left)
+/* Bytes 0 to 255 of `vectors` vectors, of which `left` exist; smaller numbers become 0. Returns how many
+ * are not. */
+TARGET static inline __attribute__((always_inline)) int64_t store_block(
+    const int vectors, uint8_t *to, const __m512i *v, int32_t left)
 {
     const __m512i lanes =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -84,13 +85,15 @@ TARGET static inline __attribute__((always_inline)) void store_block(const int v
     const __m512i high =
         vectors > 2 ? _mm512_packs_epi32(v[2], vectors > 3 ? v[3] : zero) : zero;
     const __m512i all = _mm512_permutexvar_epi32(lanes, _mm512_packus_epi16(low, high));
+    const __mmask64 sent = _mm512_test_epi8_mask(all, all);
     if (left < vectors * LANES) {
-        _mm512_mask_storeu_epi8(to, bytes_of(left), all);
-        return;
+        const __mmask64 there = bytes_of(left);
+        _mm512_mask_storeu_epi8(to, there, all);
+        return __builtin_popcountll(sent & there);
     }
     if (vectors == 4) {
         _mm512_storeu_si512(to, all);
-        return;
+        return __builtin_popcountll(sent);
     }
     if (vectors > 1)
         _mm256_storeu_si256((__m256i *)(void *)to, _mm512_castsi512_si256(all));
@@ -98,6 +101,7 @@ TARGET static inline __attribute__((always_inline)) void store_block(const int v
         _mm_storeu_si128((__m128i *)(void *)to, _mm512_castsi512_si128(all));
     if (vectors == 3)
         _mm_storeu_si128((__m128i *)(void *)(to + 32), _mm512_extracti32x4_epi32(all, 2));
+    return __builtin_popcountll(sent);
 }
 
 /* Neurons of vectors in their order, 16 bits each: what V_PACK_S32 made of four vectors. */

@@ -102,6 +102,7 @@ typedef struct knsoc_packed {
     const int32_t *start_n;              /* the bases' share of a potential */
     /* output */
     knsoc_fire fire;
+    int64_t *sent; /* strips add to it how many activations are not zero; NULL: not wanted */
 } knsoc_packed;
 
 /* A window's place among all windows, in the order of the input. */

@@ -113,17 +113,21 @@ static void emit(const knsoc_plan *plan, const knsoc_op *op, const int32_t *pote
     }
 }
 
-/* One op on one sample; returns the index of a potential that left 32 bits, or -1. */
+/* One op on one sample; returns the index of a potential that left 32 bits, or -1. `sent` is the number of
+ * its inputs that are not zero, or -1, and becomes that of its outputs. */
 static int64_t run_op(const knsoc_plan *const *team, int threads, int32_t i,
                       const uint8_t *inputs, int form, void *map, int64_t *counters,
-                      int64_t *overflow_value)
+                      int64_t *sent, int64_t *overflow_value)
 {
     const knsoc_plan *plan = team[0];
     const knsoc_op *op = &plan->ops[i];
     const int32_t *potentials;
+    const int64_t events = *sent;
+    *sent = -1;
     if (op->packed.kind != KNSOC_PACKED_NOT) {
         const int framed = i > 0 && plan->framed_for[i - 1] == op;
-        knsoc_run_packed(team, threads, op, inputs, framed, form, plan->framed_for[i], map, counters);
+        *sent = knsoc_run_packed(team, threads, op, inputs, framed, framed ? events : -1, form,
+                                 plan->framed_for[i], map, counters);
         return -1;
     }
     if (op->kind == KNSOC_CONCAT) {
@@ -201,7 +205,7 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
         /* one sample has nothing to share its last layers with */
         const int32_t alone = some == 1 ? plan->op_count : plan->tail;
         for (int64_t k = 0; k < some; k++, inputs += sample_size) {
-            int64_t *found = counters + (start + k) * sample_counters;
+            int64_t *found = counters + (start + k) * sample_counters, sent = -1;
             for (int32_t i = 0; i < alone; i++, found += KNSOC_COUNTERS) {
                 const knsoc_op *op = &plan->ops[i];
                 void *map = map_of(plan, i, k);
@@ -218,8 +222,8 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
                     found[KNSOC_EVENTS_IN] = count_u8(plan, values, size);
                     found[KNSOC_SYNAPTIC_OPS] = 0;
                 } else {
-                    const int64_t beyond =
-                        run_op(team, threads, i, values, form, map, found, &overflow->value);
+                    const int64_t beyond = run_op(team, threads, i, values, form, map, found, &sent,
+                                                  &overflow->value);
                     if (beyond >= 0) {
                         overflow->sample = start + k;
                         overflow->op = i;

@@ -340,10 +340,11 @@ INLINE void add_high(const int rows, const int vectors, const knsoc_packed *p,
     }
 }
 
-/* Of the first `rows` positions of a group, of which `left` exist. */
-INLINE void pointwise_rows(const int form, const int rows, const int vectors, const knsoc_packed *p,
-                           const knsoc_strip *strip, int64_t group, int left, const int8_t *weights,
-                           int32_t neuron, void *outputs)
+/* Of the first `rows` positions of a group, of which `left` exist. Returns how many activations are not
+ * zero. */
+INLINE int64_t pointwise_rows(const int form, const int rows, const int vectors,
+                              const knsoc_packed *p, const knsoc_strip *strip, int64_t group,
+                              int left, const int8_t *weights, int32_t neuron, void *outputs)
 {
     const int64_t pitch = (form == KNSOC_SUMS_WORDS ? 2 : 1) * (int64_t)p->channels;
     const int32_t *order = strip->order + group * MR, *starts = strip->starts + group * MR;
@@ -377,7 +378,7 @@ INLINE void pointwise_rows(const int form, const int rows, const int vectors, co
     }
     UNROLL for (int r = 0; r < rows; r++)
         positions[r] = strip->places[at[r]];
-    finish_rows(rows, vectors, p, positions, left, neuron, sums, outputs);
+    return finish_rows(rows, vectors, p, positions, left, neuron, sums, outputs);
 }
 
 /* Fetches the share of `bytes` that comes with part `part` of `parts`. */
@@ -389,46 +390,51 @@ INLINE void fetch_part(const int8_t *from, int64_t bytes, int64_t part, int64_t 
         __builtin_prefetch(from + at, 0, 2);
 }
 
-INLINE void pointwise_neurons(const int form, const int vectors, const knsoc_packed *p,
-                              const knsoc_strip *strip, int64_t count, const int8_t *weights,
-                              int32_t neuron, int fetches, void *outputs)
+INLINE int64_t pointwise_neurons(const int form, const int vectors, const knsoc_packed *p,
+                                 const knsoc_strip *strip, int64_t count, const int8_t *weights,
+                                 int32_t neuron, int fetches, void *outputs)
 {
     const int64_t groups = count / MR;
     const int left = (int)(count - groups * MR);
     const int64_t next =
         fetches && neuron + BLOCK < p->neurons ? (int64_t)p->quads * 4 * BLOCK : 0;
+    int64_t sent = 0;
     for (int64_t i = 0; i < groups; i++) {
         fetch_part(weights + next, next, i, groups);
-        pointwise_rows(form, MR, vectors, p, strip, i, MR, weights, neuron, outputs);
+        sent += pointwise_rows(form, MR, vectors, p, strip, i, MR, weights, neuron, outputs);
     }
     if (left > MR / 2)
-        pointwise_rows(form, MR, vectors, p, strip, groups, left, weights, neuron, outputs);
+        sent += pointwise_rows(form, MR, vectors, p, strip, groups, left, weights, neuron, outputs);
     else if (left > 0)
-        pointwise_rows(form, MR / 2, vectors, p, strip, groups, left, weights, neuron, outputs);
+        sent += pointwise_rows(form, MR / 2, vectors, p, strip, groups, left, weights, neuron,
+                               outputs);
+    return sent;
 }
 
 /* `count` positions of a strip; for the first strip fetches weights, which others find in the second
  * cache then. */
-INLINE void pointwise_strip(const int form, const knsoc_packed *p,
-                            const knsoc_strip *strip, int64_t count, int fetches, void *outputs)
+INLINE int64_t pointwise_strip(const int form, const knsoc_packed *p, const knsoc_strip *strip,
+                               int64_t count, int fetches, void *outputs)
 {
     const int64_t block_bytes = (int64_t)p->quads * 4 * BLOCK;
     const int8_t *weights = p->dense;
+    int64_t sent = 0;
     for (int32_t n = 0; n < p->neurons; n += BLOCK, weights += block_bytes) {
         const int32_t vectors = (p->neurons - n + LANES - 1) / LANES;
         /* rows share a vector of weights: with few vectors as well, they are what keeps a CPU busy */
 #if NV == 4
         if (vectors == 1)
-            pointwise_neurons(form, 1, p, strip, count, weights, n, fetches, outputs);
+            sent += pointwise_neurons(form, 1, p, strip, count, weights, n, fetches, outputs);
         else if (vectors == 2)
-            pointwise_neurons(form, 2, p, strip, count, weights, n, fetches, outputs);
+            sent += pointwise_neurons(form, 2, p, strip, count, weights, n, fetches, outputs);
         else
 #endif
         if (vectors < NV)
-            pointwise_neurons(form, NV - 1, p, strip, count, weights, n, fetches, outputs);
+            sent += pointwise_neurons(form, NV - 1, p, strip, count, weights, n, fetches, outputs);
         else
-            pointwise_neurons(form, NV, p, strip, count, weights, n, fetches, outputs);
+            sent += pointwise_neurons(form, NV, p, strip, count, weights, n, fetches, outputs);
     }
+    return sent;
 }
 
 INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
@@ -436,7 +442,7 @@ INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
 {
     const knsoc_strip strip = place_strip(p, scratch);
     const int32_t step = knsoc_strip_columns(p);
-    int64_t reached = 0;
+    int64_t reached = 0, sent = 0;
     for (int32_t x = 0; x < p->output_columns; x += step) {
         const int32_t end = x + step < p->output_columns ? x + step : p->output_columns;
         const int32_t count = (end - x) * p->output_cells;
@@ -446,8 +452,10 @@ INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
             order_positions(p, &strip, count);
             list_high(p, &strip, count);
         }
-        pointwise_strip(form, p, &strip, count, x == 0, outputs);
+        sent += pointwise_strip(form, p, &strip, count, x == 0, outputs);
     }
+    if (p->sent)
+        *p->sent += sent;
     return reached;
 }
 

@@ -57,11 +57,13 @@ INLINE void finish(const knsoc_packed *p, int64_t position, int32_t neuron, VEC 
         V_STORE_U8((uint8_t *)outputs + at, fire_lanes(p, neuron, potentials), left);
 }
 
-/* The same for `rows` positions, of which `left` exist, and `vectors` vectors of neighbouring neurons. */
-INLINE void finish_rows(const int rows, const int vectors, const knsoc_packed *p,
-                        const int64_t *positions, int left, int32_t neuron, VEC (*sums)[NV],
-                        void *outputs)
+/* The same for `rows` positions, of which `left` exist, and `vectors` vectors of neighbouring neurons.
+ * Returns how many activations are not zero, where they are stored by blocks. */
+INLINE int64_t finish_rows(const int rows, const int vectors, const knsoc_packed *p,
+                           const int64_t *positions, int left, int32_t neuron, VEC (*sums)[NV],
+                           void *outputs)
 {
+    int64_t sent = 0;
 #ifdef V_STORE_BLOCK_U8
     /* one narrowing for all vectors; the tables of neurons that do not exist are there */
     const int32_t neurons = p->neurons, levels = p->fire.levels, form = p->fire.form;
@@ -90,14 +92,16 @@ INLINE void finish_rows(const int rows, const int vectors, const knsoc_packed *p
         uint8_t *to = (uint8_t *)outputs + neuron;
         UNROLL for (int r = 0; r < rows; r++)
             if (r < left)
-                V_STORE_BLOCK_U8(vectors, to + positions[r] * neurons, sums[r], neurons - neuron);
-        return;
+                sent += V_STORE_BLOCK_U8(vectors, to + positions[r] * neurons, sums[r],
+                                         neurons - neuron);
+        return sent;
     }
 #endif
     UNROLL for (int r = 0; r < rows; r++)
         if (r < left)
             UNROLL for (int v = 0; v < vectors; v++)
                 finish(p, positions[r], neuron + v * LANES, sums[r][v], outputs);
+    return sent;
 }
 
 TARGET static void vector_fire(const knsoc_packed *p, const int32_t *potentials, int64_t positions,
