@@ -27,7 +27,7 @@ enum { KNSOC_SUMS_UNFUSED, KNSOC_SUMS_WORDS, KNSOC_SUMS_BYTES, KNSOC_SUMS_SPLIT 
 #define KNSOC_STRIP_FOURS 128
 
 /* Output positions of a separable layer whose sums are kept at a time, if a column has fewer. */
-#define KNSOC_STRIP 96
+#define KNSOC_STRIP 144
 
 enum { KNSOC_PACKED_NOT, KNSOC_PACKED_CONV, KNSOC_PACKED_FULLY, KNSOC_PACKED_SEPARABLE };
 

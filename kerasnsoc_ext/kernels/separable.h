@@ -245,7 +245,7 @@ INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_pac
 
 /* Lists of a group are as long as its longest: from so many channels on it pays to sort positions by
  * how many fours of theirs hold a high byte. */
-#define SORTED_CHANNELS 256
+#define SORTED_CHANNELS 128
 #define LENGTHS 128
 
 TARGET static void place_outputs(const knsoc_packed *p, int32_t begin, int32_t end, int32_t *places)
@@ -381,28 +381,15 @@ INLINE int64_t pointwise_rows(const int form, const int rows, const int vectors,
     return finish_rows(rows, vectors, p, positions, left, neuron, sums, outputs);
 }
 
-/* Fetches the share of `bytes` that comes with part `part` of `parts`. */
-INLINE void fetch_part(const int8_t *from, int64_t bytes, int64_t part, int64_t parts)
-{
-    const int64_t share = (bytes / parts + 127) & ~(int64_t)63, begin = part * share;
-    const int64_t end = begin + share < bytes ? begin + share : bytes;
-    for (int64_t at = begin; at < end; at += 64)
-        __builtin_prefetch(from + at, 0, 2);
-}
-
 INLINE int64_t pointwise_neurons(const int form, const int vectors, const knsoc_packed *p,
                                  const knsoc_strip *strip, int64_t count, const int8_t *weights,
-                                 int32_t neuron, int fetches, void *outputs)
+                                 int32_t neuron, void *outputs)
 {
     const int64_t groups = count / MR;
     const int left = (int)(count - groups * MR);
-    const int64_t next =
-        fetches && neuron + BLOCK < p->neurons ? (int64_t)p->quads * 4 * BLOCK : 0;
     int64_t sent = 0;
-    for (int64_t i = 0; i < groups; i++) {
-        fetch_part(weights + next, next, i, groups);
+    for (int64_t i = 0; i < groups; i++)
         sent += pointwise_rows(form, MR, vectors, p, strip, i, MR, weights, neuron, outputs);
-    }
     if (left > MR / 2)
         sent += pointwise_rows(form, MR, vectors, p, strip, groups, left, weights, neuron, outputs);
     else if (left > 0)
@@ -411,10 +398,9 @@ INLINE int64_t pointwise_neurons(const int form, const int vectors, const knsoc_
     return sent;
 }
 
-/* `count` positions of a strip; for the first strip fetches weights, which others find in the second
- * cache then. */
+/* `count` positions of a strip. */
 INLINE int64_t pointwise_strip(const int form, const knsoc_packed *p, const knsoc_strip *strip,
-                               int64_t count, int fetches, void *outputs)
+                               int64_t count, void *outputs)
 {
     const int64_t block_bytes = (int64_t)p->quads * 4 * BLOCK;
     const int8_t *weights = p->dense;
@@ -424,15 +410,15 @@ INLINE int64_t pointwise_strip(const int form, const knsoc_packed *p, const knso
         /* rows share a vector of weights: with few vectors as well, they are what keeps a CPU busy */
 #if NV == 4
         if (vectors == 1)
-            sent += pointwise_neurons(form, 1, p, strip, count, weights, n, fetches, outputs);
+            sent += pointwise_neurons(form, 1, p, strip, count, weights, n, outputs);
         else if (vectors == 2)
-            sent += pointwise_neurons(form, 2, p, strip, count, weights, n, fetches, outputs);
+            sent += pointwise_neurons(form, 2, p, strip, count, weights, n, outputs);
         else
 #endif
         if (vectors < NV)
-            sent += pointwise_neurons(form, NV - 1, p, strip, count, weights, n, fetches, outputs);
+            sent += pointwise_neurons(form, NV - 1, p, strip, count, weights, n, outputs);
         else
-            sent += pointwise_neurons(form, NV, p, strip, count, weights, n, fetches, outputs);
+            sent += pointwise_neurons(form, NV, p, strip, count, weights, n, outputs);
     }
     return sent;
 }
@@ -452,7 +438,7 @@ INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
             order_positions(p, &strip, count);
             list_high(p, &strip, count);
         }
-        sent += pointwise_strip(form, p, &strip, count, x == 0, outputs);
+        sent += pointwise_strip(form, p, &strip, count, outputs);
     }
     if (p->sent)
         *p->sent += sent;
