@@ -941,13 +941,13 @@ cdef class Plan:
         ends = []
         for i in range(count):
             alone = self._plan.group > 1 and i >= self._plan.tail - 1
-            free = [slot for slot in range(len(ends)) if ends[slot] < i]
-            if alone or not free:
+            ended = [slot for slot in range(len(ends)) if ends[slot] < i]
+            if alone or not ended:
                 slot = len(ends)
                 ends.append(0)
                 self._slot_bytes.append(0)
             else:
-                slot = max(free, key=ends.__getitem__)
+                slot = max(ended, key=ends.__getitem__)
             # maps of a group of samples are needed until its last ops have run
             ends[slot] = count if alone else last[i]
             self._slot_bytes[slot] = max(self._slot_bytes[slot], self._map_bytes(i))

@@ -62,9 +62,7 @@ class Strips:
         return self.weights.nbytes + self.base.nbytes + self.start_n.nbytes
 
 
-def sums_form(
-    taps_tc: Int8s, low_c: Int64s, high_c: Int64s, largest: int
-) -> tuple[int, Int64s]:
+def sums_form(taps_tc: Int8s, low_c: Int64s, high_c: Int64s, largest: int) -> tuple[int, Int64s]:
     """The form of the sums, and each channel's base.
 
     Parameters
