@@ -311,6 +311,7 @@ static const knsoc_vector_kernels kernels = {
     .separable = vector_separable,
     .fire = vector_fire,
     .pool_max = vector_pool_max,
+    .pool_sum = vector_pool_sum,
     .count = count_u8,
 };
 

@@ -203,6 +203,8 @@ typedef struct knsoc_vector_kernels {
                  uint8_t *activations);
     void (*pool_max)(const knsoc_window *x, const knsoc_window *y, int32_t neurons,
                      const uint8_t *activations, uint8_t *pooled);
+    void (*pool_sum)(const knsoc_window *x, const knsoc_window *y, int32_t neurons,
+                     const int32_t *potentials, int32_t *pooled);
     int64_t (*count)(const uint8_t *values, int64_t size);
 } knsoc_vector_kernels;
 

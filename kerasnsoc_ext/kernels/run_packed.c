@@ -349,7 +349,7 @@ int64_t knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc
     if (op->pooling == KNSOC_POOL_MAX)
         plan->row->s32->pool_max(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, pooled);
     else
-        plan->row->s32->pool_sum(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, pooled);
+        vector->pool_sum(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, pooled);
     if (op->levels)
         vector->fire(p, pooled, (int64_t)op->width * op->height, map);
     return -1;

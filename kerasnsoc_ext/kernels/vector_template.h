@@ -614,3 +614,25 @@ TARGET static void vector_pool_max(const knsoc_window *window_x, const knsoc_win
         }
     }
 }
+
+/* ---- sums of potentials -------------------------------------------------------------------------- */
+
+TARGET static void vector_pool_sum(const knsoc_window *window_x, const knsoc_window *window_y,
+                                   int32_t neurons, const int32_t *potentials, int32_t *pooled)
+{
+    for (int32_t ox = 0; ox < window_x->output; ox++) {
+        const knsoc_taps x = knsoc_taps_inside(window_x, ox);
+        for (int32_t oy = 0; oy < window_y->output; oy++, pooled += neurons) {
+            const knsoc_taps y = knsoc_taps_inside(window_y, oy);
+            memset(pooled, 0, (size_t)neurons * sizeof *pooled);
+            for (int32_t dx = x.begin; dx < x.end; dx++) {
+                const int32_t *cell =
+                    potentials +
+                    ((int64_t)(x.origin + dx) * window_y->length + y.origin + y.begin) * neurons;
+                for (int32_t dy = y.begin; dy < y.end; dy++, cell += neurons)
+                    for (int32_t n = 0; n < neurons; n++)
+                        pooled[n] += cell[n];
+            }
+        }
+    }
+}
