@@ -34,7 +34,7 @@ SMALL_BYTES = 2**16
 """… and this much, so that padding a few neurons to whole vectors cannot exhaust the memory."""
 MAX_DEPTHWISE_TAPS = 64
 FLAT_CHANNELS = 256
-WIDENED_WEIGHTS = 2**17
+WIDENED_WEIGHTS = 2**16
 """Weights that are held as floats at a time while sums are bounded."""
 
 
@@ -255,7 +255,7 @@ def _reach(
     middle_k, width_k = low_k + high_k, high_k - low_k
     most = 128 * int(np.maximum(np.abs(middle_k), width_k).sum())
     # Integers up to 2**24 are exact in float32, in any order of adding; up to 2**53 in float64,
-    # and a block of 2**17 rows of at most 2**7 * 2**16 each stays below 2**40.
+    # and a block of 2**16 rows of at most 2**7 * 2**16 each stays below 2**39.
     dtype: type[np.floating[Any]] = np.float32 if most <= 2**24 else np.float64
     middle_n = np.zeros(weights_kn.shape[1], np.int64)
     width_n = np.zeros(weights_kn.shape[1], np.int64)

@@ -34,6 +34,9 @@ FLAT_CHANNELS = 256
 
 INT16_MAX = 2**15 - 1
 
+WIDENED_WEIGHTS = 2**16
+"""Weights that are held in 64 bits at a time."""
+
 PAIRS = (
     ((0, 0), (1, 0)),
     ((0, 1), (1, 1)),
@@ -131,8 +134,11 @@ def pack_strips(
         weights = weights.transpose(0, 2, 3, 5, 4, 6, 1)
     base = repeated(base_c.astype(np.int16)).reshape(-1, lanes, 2, 8)
     start_n = np.zeros(padded_neurons, np.int64)
-    if base_c.any():
-        start_n[: pointwise_cn.shape[1]] = base_c @ pointwise_cn.astype(np.int64)
+    neurons = pointwise_cn.shape[1]
+    step = max(1, WIDENED_WEIGHTS // neurons)
+    for start in range(0, channels if base_c.any() else 0, step):
+        rows = slice(start, start + step)
+        start_n[:neurons] += base_c[rows] @ pointwise_cn[rows].astype(np.int64)
     return Strips(
         form=form,
         pairs=pairs,
