@@ -144,8 +144,8 @@ def train(
         str,
         typer.Argument(
             metavar="NAME",
-            help="cifar10, cifar10-small, cwru, dvs, imagenet, kws, kws-edge, mnist, modelnet40, "
-            "utk_face or yolo.",
+            help="cifar10, cifar10-small, cwru, dvs, imagenet, kws, kws-edge, kws-voices, mnist, "
+            "modelnet40, utk_face or yolo.",
         ),
     ],
     action: Annotated[

@@ -14,6 +14,7 @@ _PLACES = {
     "imagenet": ("records", "IMAGENET"),
     "kws": ("sounds", "KWS"),
     "kws-edge": ("sounds", "KWS_EDGE"),
+    "kws-voices": ("sounds", "KWS_VOICES"),
     "mnist": ("images", "MNIST"),
     "modelnet40": ("clouds", "CLOUDS"),
     "utk_face": ("images", "UTK_FACE"),

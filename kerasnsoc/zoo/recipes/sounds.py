@@ -22,6 +22,7 @@ from kerasnsoc.zoo.kws.spoken_digits import (
 )
 from kerasnsoc.zoo.recipes.images import find
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
+from kerasnsoc.zoo.recipes.variations import other_channels
 
 COPIES = 10
 """Of each recording in the training set: one as it is, the others varied."""
@@ -35,6 +36,11 @@ def load_digits(path: Path | None, seed: int) -> Data:
     """Spoken digits; takes 0 to 4 of each speaker and digit are held out."""
     digits = _digits(path)
     return split(digits, ~digits.is_test, digits.is_test, seed)
+
+
+def load_digits_for_voices(path: Path | None, seed: int) -> Data:
+    """The same, with another voice and microphone for each clip in each epoch."""
+    return replace(load_digits(path, seed), augment=other_channels)
 
 
 def load_first_digits(path: Path | None, seed: int) -> Data:
@@ -136,6 +142,14 @@ KWS = Task(
     data_license="CC BY-SA 4.0 (Free Spoken Digit Dataset, Z. Jackson et al.)",
     last_activation="separable_6_relu",
 )
+
+KWS_VOICES = replace(
+    KWS,
+    name="kws-voices",
+    load=load_digits_for_voices,
+    steps=(Step(5, 3e-3), Step(5, 1.5e-3, (8, 4, 4))),
+)
+"""For speakers who are not in the training set, see `benchmarks.spoken_speakers`."""
 
 KWS_EDGE = replace(
     KWS,

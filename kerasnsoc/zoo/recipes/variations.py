@@ -1,4 +1,4 @@
-"""Random variations of batches of images, in NumPy alone."""
+"""Random variations of batches of images or of features of sounds, in NumPy alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+_CHANNEL_SPREAD = 0.6
 
 
 def flip_shift_cut(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
@@ -61,3 +63,33 @@ def parts(
     rows = top[:, None] + np.arange(height)
     columns = left[:, None] + np.arange(width)
     return x[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def other_channels(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Clips of cepstral coefficients as if spoken by other voices into other microphones.
+
+    A microphone, a room and the average shape of a vocal tract multiply the spectrum of a sound by
+    the same factors at all times, which adds a constant to each cepstral coefficient [1]_. Each
+    clip gets its own constants, of normal distribution; their spread is 0.6 times that of the
+    coefficient in the batch. A network learns to ignore what subtracting the mean of each
+    coefficient would remove, and the features stay what they are.
+
+    Parameters
+    ----------
+    x : ndarray of uint8, shape (n, frames, coefficients, 1)
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of uint8
+        Of the same shape; what leaves the range of 8 bits is clipped.
+
+    References
+    ----------
+    .. [1] B. S. Atal, "Effectiveness of linear prediction characteristics of the speech wave for
+       automatic speaker identification and verification", J. Acoust. Soc. Am. 55, 1974.
+    """
+    spread = x.std(axis=(0, 1), dtype=np.float64)
+    constants = rng.normal(0, _CHANNEL_SPREAD, (len(x), 1, *spread.shape)) * spread
+    moved: npt.NDArray[Any] = np.clip(np.rint(x + constants), 0, 255).astype(x.dtype)
+    return moved

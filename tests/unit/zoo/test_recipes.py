@@ -20,7 +20,14 @@ from kerasnsoc.zoo.recipes.fitting import Batches, measure
 from kerasnsoc.zoo.recipes.runs import run_recipe
 from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
-from kerasnsoc.zoo.recipes.variations import flip_shift_cut, mirror, random_squares, shift
+from kerasnsoc.zoo.recipes.variations import (
+    flip_shift_cut,
+    mirror,
+    other_channels,
+    random_squares,
+    shift,
+)
+from tests.unit.zoo.kws.sounds import write_wav
 
 pytestmark = pytest.mark.keras
 
@@ -220,6 +227,43 @@ def test_augmentation_keeps_what_pixels_are():
     blank = (moved == x.mean(axis=(0, 1, 2)).astype(np.uint8)).all(-1).sum(axis=(1, 2))
     assert blank.max() == 64
     np.testing.assert_array_equal(moved, flip_shift_cut(x, np.random.default_rng(1)))
+
+
+def test_other_channels_add_a_constant_to_each_coefficient_of_a_clip():
+    rng = np.random.default_rng(0)
+    x = rng.normal(128, (4, 12), (600, 49, 2)).astype(np.uint8)[..., np.newaxis]
+    moved = other_channels(x, np.random.default_rng(1))
+    assert moved.shape == x.shape
+    assert moved.dtype == np.uint8
+    added = moved.astype(int) - x
+    # rounding of the constant aside, the same at all times, as nothing is clipped here
+    assert np.ptp(added, axis=1).max() <= 1
+    constants = added.mean(axis=1)[..., 0]
+    np.testing.assert_allclose(constants.std(axis=0) / x.std(axis=(0, 1))[:, 0], 0.6, rtol=0.1)
+    assert abs(np.corrcoef(constants.T)[0, 1]) < 0.15
+    np.testing.assert_array_equal(moved, other_channels(x, np.random.default_rng(1)))
+    assert not np.array_equal(moved, other_channels(x, np.random.default_rng(2)))
+
+
+def test_other_channels_clip_at_eight_bits():
+    x = np.repeat(np.array([[0], [255]], np.uint8), 49, axis=0).reshape(2, 49, 1, 1)
+    moved = other_channels(np.tile(x, (50, 1, 1, 1)), np.random.default_rng(0))
+    assert {0, 255} <= set(moved.reshape(-1).tolist())
+    assert moved.min() == 0
+    assert moved.max() == 255
+    still = np.full((5, 49, 10, 1), 7, np.uint8)
+    np.testing.assert_array_equal(other_channels(still, np.random.default_rng(0)), still)
+
+
+def test_voices_are_trained_on_other_channels(tmp_path):
+    sound = np.sin(np.arange(4000) * 0.3)
+    for word, speaker, take in ((0, "ann", 0), (0, "ann", 7), (1, "ben", 7)):
+        write_wav(tmp_path / f"{word}_{speaker}_{take}.wav", sound * (word + 1) / 3, 8000)
+    task = get_task("kws-voices")
+    data = task.load(tmp_path, 1)
+    assert data.augment is other_channels
+    assert get_task("kws").load(tmp_path, 1).augment is None
+    assert (len(data.train_x), len(data.test_x)) == (20, 1)
 
 
 def test_shifts_and_squares_are_parts_of_the_image():
