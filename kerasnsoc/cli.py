@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from kerasnsoc._quiet import import_keras
 from kerasnsoc._tables import printable, render
-from kerasnsoc.commands import Tools, advise, register
+from kerasnsoc.commands import Tools, advise, is_keras_model, register
 from kerasnsoc.commands.cluster import Workers, run_on_cluster
 from kerasnsoc.zoo.commands import register as register_zoo
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # `demo` works without Keras and TensorFlow.
 
 _EXPECTED_ERRORS = (ImportError, MemoryError, OSError, OverflowError, ValueError)
+_KERNEL = ("layer", "kernel", "form")
 _PREVIEW = 20
 _RANDOM_SAMPLES = 10
 _EXTRAS = {
@@ -145,7 +147,14 @@ def _options(
 
 
 @app.command()
-def info(file: File, as_json: AsJson = False) -> None:
+def info(
+    file: File,
+    kernels: Annotated[
+        bool,
+        typer.Option("--kernels", help="Also what runs each layer here; packs the weights for it."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show layers, shapes, bits, bytes, scaling."""
     from kerasnsoc.artifact import content_digest, load
 
@@ -157,6 +166,11 @@ def info(file: File, as_json: AsJson = False) -> None:
         "content_digest": content_digest(spec),
         **content,
     }
+    if kernels:
+        from kerasnsoc.runtime import Model
+
+        found = Model.from_spec(spec).kernels
+        content["kernels"] = [dict(zip(_KERNEL, entry, strict=True)) for entry in found]
     if as_json:
         _print_json(content)
         return
@@ -170,7 +184,7 @@ def info(file: File, as_json: AsJson = False) -> None:
     )
     if "time_step" in content:
         typer.echo(f"time: steps of {content['time_step']:g} s")
-    rows = []
+    shapes, figures = [], []
     for layer in content["layers"]:
         weights, activation = layer["weights_bits"], layer["activation_bits"]
         sent_on = "potentials" if activation is None else str(activation)
@@ -180,20 +194,29 @@ def info(file: File, as_json: AsJson = False) -> None:
             sent_on = "spikes"
         elif layer["type"] == "Filter":
             sent_on = "real values"
-        rows.append(
+        shapes.append(
             [
                 layer["name"],
                 layer["type"],
                 ", ".join(layer["inbounds"]) or "-",
                 " x ".join(map(str, layer["output_dims_whc"])),
+            ]
+        )
+        figures.append(
+            [
+                layer["name"],
                 "-" if weights is None else str(weights),
                 sent_on,
                 f"{layer['bytes']:,}",
             ]
         )
-    columns = ["layer", "type", "from", "output (w x h x f)", "weight bits", "output bits", "bytes"]
-    typer.echo(render(columns, rows))
-    typer.echo(f"arrays: {content['array_bytes']:,} bytes")
+    # two tables, since one is wider than a terminal
+    typer.echo(f"\n{render(['layer', 'type', 'from', 'output (w x h x f)'], shapes)}")
+    typer.echo(f"\n{render(['layer', 'weight bits', 'output bits', 'bytes'], figures)}")
+    if kernels:
+        entries = [list(entry.values()) for entry in content["kernels"]]
+        typer.echo(f"\n{render(_KERNEL, entries)}")
+    typer.echo(f"\narrays: {content['array_bytes']:,} bytes")
     # JSON text keeps a stranger's control characters escaped.
     typer.echo(f"metadata: {json.dumps(content['metadata'], sort_keys=True)}")
 
@@ -204,7 +227,12 @@ def run(
     inputs: Inputs,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.npy", help="Write the classes (or the potentials) here."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.npy",
+            help="Write the classes (or the potentials) here.",
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="L.npy", help="True classes, to report the accuracy.")
@@ -366,6 +394,7 @@ def emulate(
     from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning
 
     own = _registered(device_file)
+    _quieten(file)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         config = open_network(file, device or own, slow_clock, multipass)
@@ -480,16 +509,17 @@ def check(
 
     A Keras model without --device is advised on, as by `advise`.
     """
-    if device is None and device_file is None and (file.suffix == ".keras" or file.is_dir()):
+    if device is None and device_file is None and is_keras_model(file):
         advise(file, fix, as_json=as_json)
         return
     if fix is not None:
-        raise typer.BadParameter("--fix rewrites a .keras model, without --device")
+        raise typer.BadParameter("--fix rewrites a Keras model, without --device")
     device = device or "all"
     from kerasnsoc.nsoc import list_devices
     from kerasnsoc.nsoc.reports import check_content, check_text, open_chip_network
 
     own = _registered(device_file)
+    _quieten(file)
     network = open_chip_network(file)
     is_one = device.strip().lower() != "all"
     names = [device] if is_one else list_devices() if own is None else [own]
@@ -521,7 +551,8 @@ def map_to_chip(
         float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="CONFIG.json", help="Write the configuration here.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="CONFIG.json", help="Write the configuration here."),
     ] = None,
     device_file: DeviceFile = None,
     as_json: AsJson = False,
@@ -537,6 +568,7 @@ def map_to_chip(
         raise typer.BadParameter("name a chip with --device, or describe one with --device-file")
     if output is not None and output.resolve() == file.resolve():
         raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
+    _quieten(file)
     network = open_chip_network(file)
     cores: Any = "auto" if ordering is None else _cores(ordering)
     with warnings.catch_warnings(record=True) as caught:
@@ -570,6 +602,12 @@ def _registered(device_file: Path | None) -> str | None:
     return None if device_file is None else register_device(device_file).name
 
 
+def _quieten(file: Path) -> None:
+    """Before a Keras model is opened: without the start-up messages of its backend."""
+    if file.suffix == ".keras" and file.exists():
+        import_keras()
+
+
 def _cores(ordering: str) -> list[int]:
     try:
         return [int(core) for core in ordering.split(",")]
@@ -589,7 +627,7 @@ def verify(file: File, as_json: AsJson = False) -> None:
     verify_artifact(file)
     digest = content_digest(spec)
     if as_json:
-        _print_json({"file": str(file), "ok": True, "content_sha256": digest})
+        _print_json({"file": str(file), "ok": True, "content_digest": digest})
     else:
         typer.echo(f"ok: {printable(str(file))}, content sha256 {digest}")
 
@@ -692,7 +730,10 @@ def demo(
         typer.Argument(metavar="[WAV]", help="kws: 16-bit mono at 8 kHz; default: one that ships."),
     ] = None,
     output: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for the artifact and its inputs.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for the artifact and its inputs."
+        ),
     ] = Path("kerasnsoc-demo"),
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the training.")] = 0,
     epochs: Annotated[
