@@ -13,13 +13,14 @@ from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zipfile import is_zipfile
 
 import typer
 from typer.core import TyperGroup
 
 from kerasnsoc._quiet import import_keras
 from kerasnsoc._tables import printable, render
-from kerasnsoc.commands import Tools, advise, is_keras_model, register
+from kerasnsoc.commands import Tools, advise, is_keras_model, register, require_other
 from kerasnsoc.commands.cluster import Workers, run_on_cluster
 from kerasnsoc.zoo.commands import register as register_zoo
 
@@ -256,9 +257,8 @@ def run(
         raise typer.BadParameter("--potentials needs --output OUT.npy or --json to go to")
     if packet_us is not None and packet_events is not None:
         raise typer.BadParameter("--packet-us and --packet-events exclude each other")
-    for read in (file, inputs, labels):
-        if output is not None and read is not None and output.resolve() == read.resolve():
-            raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
+    if output is not None:
+        require_other(output, file, inputs, labels)
     model, batch = _open(file, inputs, packet_us, packet_events, steps)
     expected = None if labels is None else _read_labels(labels, len(batch))
     values = None
@@ -566,8 +566,8 @@ def map_to_chip(
     own = _registered(device_file)
     if device is None and own is None:
         raise typer.BadParameter("name a chip with --device, or describe one with --device-file")
-    if output is not None and output.resolve() == file.resolve():
-        raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
+    if output is not None:
+        require_other(output, file, device_file)
     _quieten(file)
     network = open_chip_network(file)
     cores: Any = "auto" if ordering is None else _cores(ordering)
@@ -604,7 +604,7 @@ def _registered(device_file: Path | None) -> str | None:
 
 def _quieten(file: Path) -> None:
     """Before a Keras model is opened: without the start-up messages of its backend."""
-    if file.suffix == ".keras" and file.exists():
+    if file.suffix.lower() == ".keras" and is_zipfile(file):  # others are refused without Keras
         import_keras()
 
 
@@ -650,6 +650,8 @@ def report(
     """Write one page on a network."""
     from kerasnsoc.reports import report as make_report
 
+    if not as_json:
+        require_other(output, file, inputs, labels)
     batch = expected = None
     if inputs is not None:
         _, batch = _open(file, inputs)
@@ -678,7 +680,7 @@ def export_c(
     """Write a network as portable C99."""
     from kerasnsoc.embedded import export_c as export
 
-    samples = None if inputs is None else _read_array(inputs)
+    samples = None if inputs is None else _open(file, inputs)[1]
     report = export(file, folder, samples=samples)
     if as_json:
         _print_json(report.to_dict())

@@ -445,3 +445,24 @@ def test_a_network_over_time(call, tmp_path):
     assert content["samples"] == len(content["classes"]) == 2
     assert "loihi" in call("energy", str(file), str(inputs), "--steps", "6").stdout
     assert "takes sequences" in call("run", str(file), str(inputs), status=1).stderr
+
+
+def test_nothing_that_is_read_is_overwritten(call, folder):
+    before = (folder / "net.h5").read_bytes()
+    for arguments in (
+        ("report", "net.h5", "-o", "net.h5"),
+        ("run", "net.h5", "x.npy", "-o", "x.npy"),
+        ("map", "net.h5", "--device", "akd1000", "-o", "net.h5"),
+        ("upgrade", "net.h5", "-o", "net.h5"),
+    ):
+        assert "which this command reads" in call(*arguments, status=2).stderr
+    assert (folder / "net.h5").read_bytes() == before
+
+
+def test_files_of_another_kind_are_named_in_one_line(call, folder):
+    np.save(folder / "float.npy", IMAGES / 2)
+    (folder / "text.keras").write_text("hello")
+    assert_one_line(
+        call("export-c", "net.h5", "c", "--inputs", "float.npy", status=1), "float64", "15 * x"
+    )
+    assert_one_line(call("map", "text.keras", "--device", "akd1000", status=1), "no .keras archive")
