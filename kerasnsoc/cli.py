@@ -300,7 +300,7 @@ def energy(
     file: File,
     inputs: Annotated[
         Path | None,
-        typer.Argument(metavar="[INPUT]", help="As for `run`. Without it random samples run."),
+        typer.Argument(metavar="INPUT", help="As for `run`. Without it random samples run."),
     ] = None,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="A device of the energy table, or 'all'.")
@@ -466,7 +466,7 @@ def emulate(
 @app.command()
 def devices(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show one chip with all its figures.")
+        str | None, typer.Argument(metavar="NAME", help="Show one chip with all its figures.")
     ] = None,
     device_file: DeviceFile = None,
     as_json: AsJson = False,
@@ -722,14 +722,14 @@ def demo(
     what: Annotated[
         _Demo,
         typer.Argument(
-            metavar="[WHAT]",
+            metavar="WHAT",
             help="digits: train, freeze, run and price a network. kws: name the spoken digits of a "
             "sound file with a trained one.",
         ),
     ] = _Demo.DIGITS,
     wav: Annotated[
         Path | None,
-        typer.Argument(metavar="[WAV]", help="kws: 16-bit mono at 8 kHz; default: one that ships."),
+        typer.Argument(metavar="WAV", help="kws: 16-bit mono at 8 kHz; default: one that ships."),
     ] = None,
     output: Annotated[
         Path,
