@@ -13,12 +13,14 @@ from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zipfile import is_zipfile
 
 import typer
 from typer.core import TyperGroup
 
+from kerasnsoc._quiet import import_keras
 from kerasnsoc._tables import printable, render
-from kerasnsoc.commands import Tools, advise, register
+from kerasnsoc.commands import Tools, advise, is_keras_model, register, require_other
 from kerasnsoc.commands.cluster import Workers, run_on_cluster
 from kerasnsoc.zoo.commands import register as register_zoo
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 # `demo` works without Keras and TensorFlow.
 
 _EXPECTED_ERRORS = (ImportError, MemoryError, OSError, OverflowError, ValueError)
+_KERNEL = ("layer", "kernel", "form")
 _PREVIEW = 20
 _RANDOM_SAMPLES = 10
 _EXTRAS = {
@@ -145,7 +148,14 @@ def _options(
 
 
 @app.command()
-def info(file: File, as_json: AsJson = False) -> None:
+def info(
+    file: File,
+    kernels: Annotated[
+        bool,
+        typer.Option("--kernels", help="Also what runs each layer here; packs the weights for it."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show layers, shapes, bits, bytes, scaling."""
     from kerasnsoc.artifact import content_digest, load
 
@@ -157,6 +167,11 @@ def info(file: File, as_json: AsJson = False) -> None:
         "content_digest": content_digest(spec),
         **content,
     }
+    if kernels:
+        from kerasnsoc.runtime import Model
+
+        found = Model.from_spec(spec).kernels
+        content["kernels"] = [dict(zip(_KERNEL, entry, strict=True)) for entry in found]
     if as_json:
         _print_json(content)
         return
@@ -170,7 +185,7 @@ def info(file: File, as_json: AsJson = False) -> None:
     )
     if "time_step" in content:
         typer.echo(f"time: steps of {content['time_step']:g} s")
-    rows = []
+    shapes, figures = [], []
     for layer in content["layers"]:
         weights, activation = layer["weights_bits"], layer["activation_bits"]
         sent_on = "potentials" if activation is None else str(activation)
@@ -180,20 +195,29 @@ def info(file: File, as_json: AsJson = False) -> None:
             sent_on = "spikes"
         elif layer["type"] == "Filter":
             sent_on = "real values"
-        rows.append(
+        shapes.append(
             [
                 layer["name"],
                 layer["type"],
                 ", ".join(layer["inbounds"]) or "-",
                 " x ".join(map(str, layer["output_dims_whc"])),
+            ]
+        )
+        figures.append(
+            [
+                layer["name"],
                 "-" if weights is None else str(weights),
                 sent_on,
                 f"{layer['bytes']:,}",
             ]
         )
-    columns = ["layer", "type", "from", "output (w x h x f)", "weight bits", "output bits", "bytes"]
-    typer.echo(render(columns, rows))
-    typer.echo(f"arrays: {content['array_bytes']:,} bytes")
+    # two tables, since one is wider than a terminal
+    typer.echo(f"\n{render(['layer', 'type', 'from', 'output (w x h x f)'], shapes)}")
+    typer.echo(f"\n{render(['layer', 'weight bits', 'output bits', 'bytes'], figures)}")
+    if kernels:
+        entries = [list(entry.values()) for entry in content["kernels"]]
+        typer.echo(f"\n{render(_KERNEL, entries)}")
+    typer.echo(f"\narrays: {content['array_bytes']:,} bytes")
     # JSON text keeps a stranger's control characters escaped.
     typer.echo(f"metadata: {json.dumps(content['metadata'], sort_keys=True)}")
 
@@ -204,7 +228,12 @@ def run(
     inputs: Inputs,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.npy", help="Write the classes (or the potentials) here."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.npy",
+            help="Write the classes (or the potentials) here.",
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="L.npy", help="True classes, to report the accuracy.")
@@ -228,9 +257,8 @@ def run(
         raise typer.BadParameter("--potentials needs --output OUT.npy or --json to go to")
     if packet_us is not None and packet_events is not None:
         raise typer.BadParameter("--packet-us and --packet-events exclude each other")
-    for read in (file, inputs, labels):
-        if output is not None and read is not None and output.resolve() == read.resolve():
-            raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
+    if output is not None:
+        require_other(output, file, inputs, labels)
     model, batch = _open(file, inputs, packet_us, packet_events, steps)
     expected = None if labels is None else _read_labels(labels, len(batch))
     values = None
@@ -272,7 +300,7 @@ def energy(
     file: File,
     inputs: Annotated[
         Path | None,
-        typer.Argument(metavar="[INPUT]", help="As for `run`. Without it random samples run."),
+        typer.Argument(metavar="INPUT", help="As for `run`. Without it random samples run."),
     ] = None,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="A device of the energy table, or 'all'.")
@@ -366,6 +394,7 @@ def emulate(
     from kerasnsoc.nsoc.emulator_warnings import BandwidthWarning, SaturationWarning
 
     own = _registered(device_file)
+    _quieten(file)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         config = open_network(file, device or own, slow_clock, multipass)
@@ -437,7 +466,7 @@ def emulate(
 @app.command()
 def devices(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show one chip with all its figures.")
+        str | None, typer.Argument(metavar="NAME", help="Show one chip with all its figures.")
     ] = None,
     device_file: DeviceFile = None,
     as_json: AsJson = False,
@@ -480,16 +509,17 @@ def check(
 
     A Keras model without --device is advised on, as by `advise`.
     """
-    if device is None and device_file is None and (file.suffix == ".keras" or file.is_dir()):
+    if device is None and device_file is None and is_keras_model(file):
         advise(file, fix, as_json=as_json)
         return
     if fix is not None:
-        raise typer.BadParameter("--fix rewrites a .keras model, without --device")
+        raise typer.BadParameter("--fix rewrites a Keras model, without --device")
     device = device or "all"
     from kerasnsoc.nsoc import list_devices
     from kerasnsoc.nsoc.reports import check_content, check_text, open_chip_network
 
     own = _registered(device_file)
+    _quieten(file)
     network = open_chip_network(file)
     is_one = device.strip().lower() != "all"
     names = [device] if is_one else list_devices() if own is None else [own]
@@ -521,7 +551,8 @@ def map_to_chip(
         float | None, typer.Option(metavar="HZ", help="Frequency of leak ticks.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="CONFIG.json", help="Write the configuration here.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="CONFIG.json", help="Write the configuration here."),
     ] = None,
     device_file: DeviceFile = None,
     as_json: AsJson = False,
@@ -535,8 +566,9 @@ def map_to_chip(
     own = _registered(device_file)
     if device is None and own is None:
         raise typer.BadParameter("name a chip with --device, or describe one with --device-file")
-    if output is not None and output.resolve() == file.resolve():
-        raise typer.BadParameter(f"--output is {str(output)!r}, which this command reads")
+    if output is not None:
+        require_other(output, file, device_file)
+    _quieten(file)
     network = open_chip_network(file)
     cores: Any = "auto" if ordering is None else _cores(ordering)
     with warnings.catch_warnings(record=True) as caught:
@@ -570,6 +602,12 @@ def _registered(device_file: Path | None) -> str | None:
     return None if device_file is None else register_device(device_file).name
 
 
+def _quieten(file: Path) -> None:
+    """Before a Keras model is opened: without the start-up messages of its backend."""
+    if file.suffix.lower() == ".keras" and is_zipfile(file):  # others are refused without Keras
+        import_keras()
+
+
 def _cores(ordering: str) -> list[int]:
     try:
         return [int(core) for core in ordering.split(",")]
@@ -589,7 +627,7 @@ def verify(file: File, as_json: AsJson = False) -> None:
     verify_artifact(file)
     digest = content_digest(spec)
     if as_json:
-        _print_json({"file": str(file), "ok": True, "content_sha256": digest})
+        _print_json({"file": str(file), "ok": True, "content_digest": digest})
     else:
         typer.echo(f"ok: {printable(str(file))}, content sha256 {digest}")
 
@@ -612,6 +650,8 @@ def report(
     """Write one page on a network."""
     from kerasnsoc.reports import report as make_report
 
+    if not as_json:
+        require_other(output, file, inputs, labels)
     batch = expected = None
     if inputs is not None:
         _, batch = _open(file, inputs)
@@ -640,7 +680,7 @@ def export_c(
     """Write a network as portable C99."""
     from kerasnsoc.embedded import export_c as export
 
-    samples = None if inputs is None else _read_array(inputs)
+    samples = None if inputs is None else _open(file, inputs)[1]
     report = export(file, folder, samples=samples)
     if as_json:
         _print_json(report.to_dict())
@@ -682,17 +722,20 @@ def demo(
     what: Annotated[
         _Demo,
         typer.Argument(
-            metavar="[WHAT]",
+            metavar="WHAT",
             help="digits: train, freeze, run and price a network. kws: name the spoken digits of a "
             "sound file with a trained one.",
         ),
     ] = _Demo.DIGITS,
     wav: Annotated[
         Path | None,
-        typer.Argument(metavar="[WAV]", help="kws: 16-bit mono at 8 kHz; default: one that ships."),
+        typer.Argument(metavar="WAV", help="kws: 16-bit mono at 8 kHz; default: one that ships."),
     ] = None,
     output: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for the artifact and its inputs.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for the artifact and its inputs."
+        ),
     ] = Path("kerasnsoc-demo"),
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the training.")] = 0,
     epochs: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kerasnsoc._quiet import import_keras
 from kerasnsoc._tables import printable
 from kerasnsoc.commands.tools import (
     AsJson,
@@ -18,7 +19,6 @@ from kerasnsoc.commands.tools import (
     noted,
     one_line_errors,
     print_json,
-    quiet_keras,
     require_keras_suffix,
     require_other,
     save_keras_model,
@@ -90,9 +90,9 @@ def advise(
     if fix is not None:
         require_keras_suffix(fix)
         require_other(fix, model)
-    with quiet_keras():
-        from kerasnsoc.conversion import advise as advise_on
-        from kerasnsoc.conversion import fix as fix_model
+    import_keras()
+    from kerasnsoc.conversion import advise as advise_on
+    from kerasnsoc.conversion import fix as fix_model
 
     source: Any = model if model.is_dir() else load_keras_model(model)
     found: list[Any] = list(advise_on(source, input_is_sparse=sparse))

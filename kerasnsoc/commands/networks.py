@@ -188,6 +188,6 @@ def upgrade(file: Network, output: Output, as_json: AsJson = False) -> None:
     require_other(output, file)
     digest = upgrade_artifact(file, output)
     if as_json:
-        print_json({"output": str(output), "content_sha256": digest})
+        print_json({"output": str(output), "content_digest": digest})
     else:
         typer.echo(f"written: {printable(str(output))}, content sha256 {digest}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kerasnsoc._quiet import import_keras
 from kerasnsoc._tables import printable
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL.keras", help="A Keras model, .keras or .h5.")
 ]
 Network = Annotated[Path, typer.Argument(metavar="NET.h5", help="An artifact.")]
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How HDF5 begins; in an artifact it stands behind the head of 512 bytes."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,6 @@ def one_line_errors(hint: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def quiet_keras() -> Iterator[None]:
-    """Import Keras and its backend without their start-up messages."""
-    from kerasnsoc._extras import require
-    from kerasnsoc.demo.quiet import native_messages_to
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with native_messages_to(Path(os.devnull)):
-        require("keras", "train")
-    yield
-
-
-@contextmanager
 def noted() -> Iterator[list[str]]:
     """Collect warnings as notes, shown on standard error at the end."""
     notes: list[str] = []
@@ -95,14 +86,25 @@ def noted() -> Iterator[list[str]]:
 
 def load_keras_model(path: Path) -> keras.Model:
     """A Keras model from a file, without its optimizer."""
-    with quiet_keras():
-        from kerasnsoc.quantization import load_quantized_model
+    import_keras()
+    from kerasnsoc.quantization import load_quantized_model
 
     try:
         return load_quantized_model(path, compile=False)
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+
+
+def is_keras_model(path: Path) -> bool:
+    """Whether Keras wrote it: by its name, as a folder, or as HDF5 without an artifact's head."""
+    if path.suffix == ".keras" or path.is_dir():
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HDF5)) == _HDF5
+    except OSError:
+        return False  # whoever opens it says what is wrong
 
 
 def save_keras_model(model: keras.Model, path: Path) -> None:

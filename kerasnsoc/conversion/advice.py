@@ -86,14 +86,20 @@ def advise(
     try:
         fixed = fix(model, input_is_sparse=input_is_sparse)
     except RuntimeError:
-        return [Advice(*_parts(f)) for f in found] + _remarks(graph)
+        return _in_order([Advice(*_parts(f)) for f in found], graph) + _remarks(graph)
     left = list(fixed.remaining)
     for node in survey(fixed.model, input_is_sparse)[0].nodes:
         left += _unquantizable(node, {f.layer for f in left if f.rule == "argument"})
     advice = [Advice(*_parts(f), fix="" if f in left else _change(fixed, f)) for f in found]
     # what only shows once others are mended
     advice += [Advice(*_parts(f)) for f in left if f not in found]
-    return advice + _remarks(graph)
+    return _in_order(advice, graph) + _remarks(graph)
+
+
+def _in_order(advice: list[Advice], graph: Any) -> list[Advice]:
+    """By the layers; what is no layer of the graph, such as a model, comes first."""
+    places = {node.source.name: place for place, node in enumerate(graph.nodes)}
+    return sorted(advice, key=lambda a: places.get(a.layer, -1))
 
 
 def _parts(finding: Finding) -> tuple[str, str, str, str]:

@@ -289,15 +289,23 @@ class Checker:
                     f"Use {name}={default}.",
                 )
         if _is_fused(layer):
-            fused = layer.activation
+            name = getattr(layer.activation, "__name__", "")
+            remedy = "Use activation=None and a layer of its own, such as ReLU."
+            if name not in RELU_NAMES:
+                remedy = (
+                    "Use activation=None and a ReLU layer of its own, and train again: no other "
+                    "function runs inside a model."
+                    if self.leads_on(node)
+                    else "Use activation=None, or a layer of its own at the end, which conversion "
+                    "drops."
+                )
+            if name in ("softmax", "sigmoid") and not self.leads_on(node):
+                remedy += " Without it, the loss takes from_logits=True."
             self.add(
                 "argument",
                 node,
-                f"the activation {getattr(fused, '__name__', fused)!r} is fused into the layer.",
-                "Use activation=None and a layer of its own, such as ReLU."
-                if getattr(fused, "__name__", "") in RELU_NAMES or not self.leads_on(node)
-                else "Use activation=None and a ReLU layer of its own, and train again: no other "
-                "function runs inside a model.",
+                f"the activation {name or layer.activation!r} is fused into the layer.",
+                remedy,
             )
 
     def leads_on(self, node: Node) -> bool:

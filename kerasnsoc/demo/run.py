@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasnsoc._extras import require
+from kerasnsoc._quiet import native_messages_to
 from kerasnsoc._tables import render
 from kerasnsoc.demo.digits import PIXEL_SCALE, Digits, load_digits
-from kerasnsoc.demo.quiet import native_messages_to
 
 if TYPE_CHECKING:
     import keras

@@ -94,6 +94,13 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     ImportError
         If Keras is not installed, naming the extra.
     """
+    with open(path, "rb") as file:  # a missing file is a FileNotFoundError
+        start = file.read(8)
+    if not start.startswith(b"PK"):
+        raise ValueError(
+            f"{os.fspath(path)!r} is no .keras archive: it begins with {start!r}. Save the model "
+            "with model.save('name.keras')."
+        )
     keras: Any = require("keras", "train")
     import kerasnsoc.layers  # noqa: F401  (registers the layers that a file may name)
 

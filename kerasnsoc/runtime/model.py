@@ -793,6 +793,21 @@ class Model:
         """
         return self._statistics.metrics()
 
+    @property
+    def kernels(self) -> list[tuple[str, str, str]]:
+        """What runs each layer with weights on this processor.
+
+        Tuples of layer, kernel row, and form: ``"dense"``, ``"events"``, or where one ends and the
+        other begins, such as ``"dense, events up to 74%"`` of the inputs. Packs the weights, as
+        the first inference does. Results do not depend on it.
+
+        Raises
+        ------
+        ValueError
+            If the layers make no network.
+        """
+        return self._ready().kernels
+
     def summary(self) -> str:
         """Print tables of the layers and of the kernels that run them, and return the text."""
         rows = []
@@ -820,8 +835,9 @@ class Model:
             header = ["Learning layer", "Input connections", "Weights per neuron"]
             text += f"\n\n{render(header, learning)}"
         memory = self._memory()
-        if self._compiled is not None:
-            entries = [list(entry) for entry in self._compiled.kernels]
+        compiled = self._compiled if self._time_step is None else self._over_time
+        if compiled is not None:
+            entries = [list(entry) for entry in compiled.kernels]
             text += f"\n\n{render(['Layer', 'Kernel', 'Form'], entries)}\n"
         shape = str(list(self.input_dims)) if self._layers else "N/A"
         backend = backends()[self.backend]
@@ -941,6 +957,10 @@ class Model:
                 self._over_time = TimeNetwork(self.to_spec())
             return self._over_time
 
+    def _ready(self) -> CompiledNetwork | TimeNetwork:
+        """Whichever runs this model."""
+        return self._prepared() if self._time_step is None else self._prepared_over_time()
+
     def _check_valid(self) -> None:
         if not self._is_valid:
             validate(self.to_spec())
@@ -964,8 +984,7 @@ class Model:
         if not self._layers:
             return "N/A"
         try:
-            compiled: CompiledNetwork | TimeNetwork
-            compiled = self._prepared() if self._time_step is None else self._prepared_over_time()
+            compiled = self._ready()
         except ValueError:  # such as a branch that does not reach the output yet
             return "not known before the layers make a network"
         variables = sum(

@@ -9,7 +9,7 @@ added when the next event comes, or just before a neuron could spike.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -183,6 +183,11 @@ class TimeNetwork:
         """Size of the packed weights and tables, which all threads share."""
         return sum(stage.packed_nbytes for stage in self._stages)
 
+    @property
+    def kernels(self) -> list[tuple[str, str, str]]:
+        """Layer, kernel row and form of each layer with weights."""
+        return [entry for stage in self._stages for entry in stage.kernels]
+
     def start(self, samples: int) -> States:
         """The artifact's initial potentials, for a number of samples."""
         carried = [stage.start(samples) for stage in self._stages]
@@ -309,6 +314,8 @@ class _Stage:
 
     nbytes = packed_nbytes = 0
 
+    kernels: Sequence[tuple[str, str, str]] = ()
+
     quiet = FOREVER
     """Before the first step, see `States.quiet_ls`."""
 
@@ -398,6 +405,7 @@ class _Weights(_Stage):
         self._sends_bytes = sent_on[0] >= 0 and sent_on[1] <= LARGEST_BYTE
         self.nbytes = self._compiled.plan_nbytes
         self.packed_nbytes = self._compiled.packed_nbytes
+        self.kernels = self._compiled.kernels
         self._neurons: Neurons | None = None
         neuron = layer.neuron
         if neuron is not None:

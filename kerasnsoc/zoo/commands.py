@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kerasnsoc._quiet import import_keras
 from kerasnsoc._tables import printable, render
 
 _MODELS: dict[str, tuple[str, ...]] = {
@@ -553,6 +554,6 @@ def _extract_body(model: Path, save: Path) -> None:
 
 
 def _quiet() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # the exact forward that conversion is compared with needs float64; training stays in float32
     os.environ.setdefault("JAX_ENABLE_X64", "1")
+    import_keras()

@@ -31,8 +31,8 @@ def activation_sparsity(
         count, of an integer model those of all layers that send events.
     samples : ndarray, shape (n, …), optional
         Inputs as the model takes them. Default: 10 random ones, uniform from 0 to 1 for a Keras
-        model (to 255 if it has a `Rescaling` layer) and over all integers otherwise. Random inputs
-        tell little about real ones.
+        model (to 255 if it has a `Rescaling` layer), otherwise `kerasnsoc.runtime.random_inputs`.
+        Random inputs tell little about real ones.
 
     Returns
     -------
@@ -60,7 +60,11 @@ def read_samples(path: Path) -> npt.NDArray[Any]:
     ValueError
         If there is no such array.
     """
-    loaded = np.load(path, allow_pickle=False)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        # NumPy's own words advise to allow pickles, which are programs.
+        raise ValueError(f"{path} is neither .npy nor .npz, as numpy.save writes it") from error
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded as file:
@@ -74,15 +78,17 @@ def read_samples(path: Path) -> npt.NDArray[Any]:
 
 
 def _of_integers(network: Model, samples: npt.NDArray[Any] | None) -> dict[str, float]:
-    from kerasnsoc.runtime import Model
+    from kerasnsoc.runtime import Model, random_inputs
 
     spec = network.to_spec()
+    if samples is not None and samples.dtype.kind not in "biu":
+        raise ValueError(
+            f"the samples are {samples.dtype}, but the network takes integers of 0 to "
+            f"{2**spec.input.bits - 1}: {spec.input.scale:g} * x + {spec.input.shift} of what the "
+            "Keras model took, rounded"
+        )
     if samples is None:
-        shape = (RANDOM_SAMPLES, *spec.input.shape_hwc)
-        rng = np.random.default_rng(0)
-        samples = rng.integers(0, 2**spec.input.bits, shape, dtype=np.uint8)
-        if spec.input.kind == "events":
-            samples = samples.swapaxes(1, 2)  # maps of events come with the width first
+        samples = random_inputs(network, RANDOM_SAMPLES)
     fresh = Model.from_spec(spec)  # the statistics of the given one may have counted other samples
     fresh.forward(samples)
     statistics = fresh.get_statistics()

@@ -19,6 +19,7 @@ from kerasnsoc.artifact import (
 )
 from kerasnsoc.artifact import save as save_artifact
 from kerasnsoc.energy import list_devices
+from kerasnsoc.runtime import Model
 from tests.networks import time_networks
 
 
@@ -107,10 +108,20 @@ def test_info_shows_layers_scaling_metadata_and_digest(call, folder):
     assert "events, 2 x 2 x 1 (height, width, channels), 4 bits" in text
     assert "integer = 15 * Keras value + 0" in text
     assert "FullyConnected | input | 1 x 1 x 3" in text
+    assert max(map(len, text.splitlines()[3:-1])) <= 80  # but for the digest and the metadata
+    assert "kernel" not in text
     assert "potentials" in text
     # a stranger's metadata cannot steer the terminal
     assert "\x1b" not in text
     assert "\\u001b[2J" in text
+
+
+def test_info_shows_the_kernel_and_the_form_of_each_layer(call):
+    kernels = Model("net.h5").kernels
+    assert [layer for layer, _, _ in kernels] == ["classes"]
+    found = json.loads(call("info", "net.h5", "--kernels", "--json").stdout)["kernels"]
+    assert [tuple(entry.values()) for entry in found] == kernels
+    assert found[0]["form"] in call("info", "net.h5", "--kernels").stdout
 
 
 def test_info_as_json(call):
@@ -412,7 +423,7 @@ def test_programming_errors_are_not_swallowed(call, monkeypatch):
 def test_verify_speaks_json(call):
     content = json.loads(call("verify", "net.h5", "--json").stdout)
     digest = content_digest(network(WEIGHTS_EN))
-    assert content == {"file": "net.h5", "ok": True, "content_sha256": digest}
+    assert content == {"file": "net.h5", "ok": True, "content_digest": digest}
 
 
 @pytest.mark.parametrize("target", ["net.h5", "x.npy"])
@@ -434,3 +445,24 @@ def test_a_network_over_time(call, tmp_path):
     assert content["samples"] == len(content["classes"]) == 2
     assert "loihi" in call("energy", str(file), str(inputs), "--steps", "6").stdout
     assert "takes sequences" in call("run", str(file), str(inputs), status=1).stderr
+
+
+def test_nothing_that_is_read_is_overwritten(call, folder):
+    before = (folder / "net.h5").read_bytes()
+    for arguments in (
+        ("report", "net.h5", "-o", "net.h5"),
+        ("run", "net.h5", "x.npy", "-o", "x.npy"),
+        ("map", "net.h5", "--device", "akd1000", "-o", "net.h5"),
+        ("upgrade", "net.h5", "-o", "net.h5"),
+    ):
+        assert "which this command reads" in call(*arguments, status=2).stderr
+    assert (folder / "net.h5").read_bytes() == before
+
+
+def test_files_of_another_kind_are_named_in_one_line(call, folder):
+    np.save(folder / "float.npy", IMAGES / 2)
+    (folder / "text.keras").write_text("hello")
+    assert_one_line(
+        call("export-c", "net.h5", "c", "--inputs", "float.npy", status=1), "float64", "15 * x"
+    )
+    assert_one_line(call("map", "text.keras", "--device", "akd1000", status=1), "no .keras archive")

@@ -59,7 +59,7 @@ def read_wav(
             data = sound.readframes(count if max_samples is None else min(count, max_samples))
     except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk ends too early
         raise ValueError(
-            f"{name} is no .wav file of 16-bit PCM: {error or 'it ends too early'}"
+            f"{name} is no .wav file of 16-bit PCM: {str(error) or 'it ends too early'}"
         ) from None
     samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2") / np.float32(32768)
     return samples.astype(np.float32), rate

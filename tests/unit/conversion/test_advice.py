@@ -298,6 +298,23 @@ def test_every_reason_is_listed_in_one_go():
 
 
 @pytest.mark.keras
+def test_reasons_come_in_the_order_of_the_layers_with_the_remedy_of_their_place():
+    model = chain(
+        kl.Conv2D(4, 3, name="conv", dtype="mixed_float16"),
+        kl.ReLU(name="relu", dtype="mixed_float16"),
+        kl.Flatten(name="flatten"),
+        kl.Dense(6, activation="relu", name="hidden"),
+        kl.Dense(3, activation="softmax", name="head"),
+    )
+    advice = advise(model)
+    assert [a.layer for a in advice] == ["conv", "relu", "hidden", "head"]
+    hidden, head = advice[2:]
+    assert "such as ReLU" in hidden.remedy
+    assert "from_logits=True" in head.remedy
+    assert "ReLU" not in head.remedy
+
+
+@pytest.mark.keras
 def test_a_large_layer_is_a_remark(monkeypatch):
     monkeypatch.setattr("kerasnsoc.conversion.advice.LARGE_LAYER", 100)
     model = chain(kl.Conv2D(4, 3), kl.ReLU(), kl.Flatten(), kl.Dense(3, name="huge"))

@@ -15,6 +15,7 @@ from kerasnsoc.runtime import (
     Model,
     SeparableConvolutional,
 )
+from tests.networks import every_kind, time_networks
 from tests.unit.runtime.small import adder, batch, fill, model_of
 
 
@@ -297,3 +298,12 @@ def test_summary(capsys):
     ):
         assert part in text
     assert "N/A" in Model().summary()
+
+
+def test_kernels_are_told_in_one_pass_and_over_time():
+    for spec in (*every_kind().values(), *time_networks().values()):
+        model = Model.from_spec(spec)
+        told = [layer for layer, _, _ in model.kernels]
+        assert told == [layer.name for layer in spec.layers if "weights" in layer.variables]
+        text = model.summary()
+        assert all(f"{kernel} | {form}" in text for _, kernel, form in model.kernels)

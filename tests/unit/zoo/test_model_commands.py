@@ -21,6 +21,7 @@ from kerasnsoc.zoo.recipes.singles import prune_file, train_file
 from kerasnsoc.zoo.recipes.sounds import KWS
 from kerasnsoc.zoo.recipes.task import Data
 from kerasnsoc.zoo.sparsity import activation_sparsity, read_samples
+from tests.networks import time_networks
 from tests.unit.zoo.test_recipes import TASK, bright_corner, command, small_network
 
 pytestmark = pytest.mark.keras
@@ -50,6 +51,10 @@ def test_sparsity_on_integers_is_that_of_keras(corners):
     expected = activation_sparsity(model, corners.test_x / np.float32(255))
     assert next(iter(found.values())) == expected["conv_relu"]
     assert activation_sparsity(network).keys() == found.keys()
+    over_time = Model.from_spec(time_networks()["time_image"])
+    assert activation_sparsity(over_time)
+    with pytest.raises(ValueError, match=r"float32, but the network takes integers of 0 to 255"):
+        activation_sparsity(network, corners.test_x.astype(np.float32))
 
 
 def test_samples_that_do_not_fit(tmp_path):
@@ -58,6 +63,9 @@ def test_samples_that_do_not_fit(tmp_path):
         activation_sparsity(model, np.zeros((2, 5, 6, 1), np.float32))
     with pytest.raises(ValueError, match="no layer with activations"):
         activation_sparsity(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
+    (tmp_path / "x.npy").write_text("hello")
+    with pytest.raises(ValueError, match=r"neither \.npy nor \.npz"):
+        read_samples(tmp_path / "x.npy")
     np.savez(tmp_path / "two.npz", a=np.zeros(2), b=np.zeros(2))
     with pytest.raises(ValueError, match=r"arrays \['a', 'b'\]"):
         read_samples(tmp_path / "two.npz")

@@ -1,4 +1,4 @@
-"""Keep what native libraries print out of a report, without losing it."""
+"""Keep what native libraries print out of the way of the command's own words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from kerasnsoc._extras import require
 
 
 @contextmanager
@@ -33,3 +35,16 @@ def native_messages_to(path: Path) -> Iterator[None]:
             sys.stderr = python_stderr
             os.dup2(original, 2)
             os.close(original)
+
+
+def import_keras() -> None:
+    """Import Keras and its backend without their start-up messages.
+
+    Raises
+    ------
+    ImportError
+        If Keras is not installed, naming the extra.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with native_messages_to(Path(os.devnull)):
+        require("keras", "train")
