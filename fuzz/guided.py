@@ -1,8 +1,8 @@
 """Coverage guides the changes: ``python -m fuzz.guided template corpus/ -max_total_time=60``.
 
-Needs the package atheris. Options behind the name of a target are those of libFuzzer; without a
-folder the good files of the target are where it starts. The first fault ends the run and is
-written to ``crash-*``.
+Needs the package atheris. Options behind the name of a target are those of libFuzzer. It starts
+from the good files of the target and what is in the folder, which keeps what was found for the next
+run. The first fault ends the run and is written to ``crash-*``.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def main() -> None:
         folder = Path(name)
         _write(target, folder)
         options = sys.argv[2:]
-        if all(option.startswith("-") for option in options):
-            options.append(str(folder / "corpus"))
+        if all(option.startswith("-") or Path(option).is_dir() for option in options):
+            options.append(str(folder / "corpus"))  # behind one's own folder, which is written to
         arguments = [sys.argv[0], f"-dict={folder / 'tokens.dict'}", "-timeout=10", *options]
         atheris.Setup(arguments, read)
         atheris.Fuzz()
