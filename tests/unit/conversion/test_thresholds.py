@@ -73,6 +73,22 @@ def test_edges_are_the_floors_of_the_real_ones(affine, stairs):
     assert exact.base_thresholds(affine, stairs.threshold).tolist() == floors[:, 0].tolist()
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda affine, stairs: exact.exact_thresholds(affine, stairs),
+        lambda affine, stairs: exact.real_thresholds(affine, stairs),
+        lambda affine, stairs: exact.base_thresholds(affine, stairs.threshold),
+        lambda affine, stairs: exact.output_mapping(affine),
+    ],
+)
+def test_no_filter_goes_without_its_bias(function):
+    stairs = Staircase(Fraction(1, 2), Fraction(1), Fraction(1), 2)
+    affine = Affine(Fraction(1), 0, [Fraction(3)] * 2, [Fraction(0)], [5, 6], 1)
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        function(affine, stairs)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_steps_are_those_of_four_bits(bits):
     affine = Affine(Fraction(255), 0, [Fraction(3), Fraction(1, 3)], [Fraction(0)] * 2, [0, 0], 9)
