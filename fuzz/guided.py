@@ -7,6 +7,7 @@ run. The first fault ends the run and is written to ``crash-*``.
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["kerasnsoc", "yaml", "wave", "chunk", "json"]):
-    from fuzz.run import check_seeds
+    from fuzz.run import HANG_SECONDS, STUCK_SECONDS, check_seeds, raise_hang
     from fuzz.targets import TARGETS, Target
 
 
@@ -38,9 +39,13 @@ def main() -> None:
         target = TARGETS[sys.argv[1]]()
         check_seeds(target)  # also imports what is imported late
 
+    signal.signal(signal.SIGPROF, raise_hang)
+
     def read(content: bytes) -> None:
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
         with suppress(*target.refusals):
             target.read(content)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
     with tempfile.TemporaryDirectory(prefix="kerasnsoc-fuzz-") as name:
         folder = Path(name)
@@ -48,7 +53,8 @@ def main() -> None:
         options = sys.argv[2:]
         if all(option.startswith("-") or Path(option).is_dir() for option in options):
             options.append(str(folder / "corpus"))  # behind one's own folder, which is written to
-        arguments = [sys.argv[0], f"-dict={folder / 'tokens.dict'}", "-timeout=10", *options]
+        own = [f"-dict={folder / 'tokens.dict'}", f"-timeout={STUCK_SECONDS}"]
+        arguments = [sys.argv[0], *own, *options]
         atheris.Setup(arguments, read)
         atheris.Fuzz()
 
