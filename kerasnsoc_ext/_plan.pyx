@@ -96,12 +96,10 @@ cdef extern from "packed.h" nogil:
         knsoc_nibbles nibbles
         const int16_t *depthwise
         int32_t period, flat
-        int32_t sums_form
+        int32_t sums_form, window_pairs
         const int8_t *window_weights
         const int16_t *base
         const int32_t *start_n
-        int32_t most_high, high_flush
-        const int8_t *high_rows
         knsoc_fire fire
 
     int64_t knsoc_strip_bytes(const knsoc_packed *p)
@@ -154,6 +152,7 @@ cdef extern from "plan.h" nogil:
         const knsoc_op *ops
         int32_t op_count
         void **maps
+        const knsoc_op **framed_for
         uint8_t *image
         void *sums
         void *potentials
@@ -712,14 +711,11 @@ cdef class Network:
         p.depthwise = <const int16_t *>_address(packed.depthwise)
         p.period, p.flat = packed.period, packed.flat
         if packed.strips is not None:
-            p.sums_form = packed.strips.form
+            p.sums_form, p.window_pairs = packed.strips.form, packed.strips.pairs
             p.period, p.flat = packed.strips.period, packed.strips.flat
             p.window_weights = <const int8_t *>_address(packed.strips.weights)
             p.base = <const int16_t *>_address(packed.strips.base)
             p.start_n = <const int32_t *>_address(packed.strips.start_n)
-            p.most_high = packed.strips.most_high
-            p.high_rows = <const int8_t *>_address(packed.strips.rows)
-            p.high_flush = packed.strips.flush
         p.fire.levels = op.levels
         if packed.line is not None:
             p.fire.form = KNSOC_FIRE_LINE
@@ -831,6 +827,7 @@ cdef class Plan:
     cdef uint8_t *_base
     cdef int64_t _used
     cdef list _guards
+    cdef list _slot_of, _slot_bytes  # [op]: the piece of memory of its map; [piece]
     cdef void **_outputs
     cdef int64_t *_counters  # [CALL_SAMPLES + 1][op][KNSOC_COUNTERS]; made when needed
     cdef bint _busy
@@ -845,10 +842,13 @@ cdef class Plan:
         self._plan.ops = network._ops
         self._plan.op_count = network._count
         self._plan.maps = <void **>calloc(network._count, sizeof(void *))
+        self._plan.framed_for = <const knsoc_op **>calloc(network._count, sizeof(knsoc_op *))
         self._outputs = <void **>calloc(network._count, sizeof(void *))
-        if self._plan.maps == NULL or self._outputs == NULL:
+        if self._plan.maps == NULL or self._plan.framed_for == NULL or self._outputs == NULL:
             raise MemoryError("no memory for the plan's tables")
         self._find_tail()
+        self._find_frames()
+        self._share_maps()
         self._place()  # measures
         self._memory = <char *>malloc(self._used + 63)
         if self._memory == NULL:
@@ -861,6 +861,7 @@ cdef class Plan:
             knsoc_allow(self._base, self._used)
         free(self._memory)
         free(self._plan.maps)
+        free(self._plan.framed_for)
         free(self._outputs)
         free(self._counters)
 
@@ -896,6 +897,63 @@ cdef class Plan:
         if i < self._plan.op_count:
             self._plan.group = <int32_t>max(1, min(GROUP_SAMPLES, GROUP_BYTES // widest))
 
+    cdef void _find_frames(self):
+        """Ops that write into the border of the next one, which then needs no copy of its input."""
+        cdef int32_t i, j, s, readers
+        cdef const knsoc_op *op
+        cdef const knsoc_op *next_op
+        for i in range(self._plan.op_count - 1):
+            op, next_op = &self._plan.ops[i], &self._plan.ops[i + 1]
+            if op.packed.kind not in (KNSOC_PACKED_CONV, KNSOC_PACKED_SEPARABLE):
+                continue
+            if op.pooling != KNSOC_POOL_NONE or op.emits_potentials:
+                continue
+            if next_op.packed.kind not in (KNSOC_PACKED_CONV, KNSOC_PACKED_SEPARABLE):
+                continue
+            if not next_op.packed.framed or next_op.sources[0] != i:
+                continue
+            readers = 0
+            for j in range(i + 1, self._plan.op_count):
+                for s in range(self._plan.ops[j].source_count):
+                    readers += self._plan.ops[j].sources[s] == i
+            if readers == 1:
+                self._plan.framed_for[i] = next_op
+
+    cdef int64_t _map_bytes(self, int32_t i):
+        cdef const knsoc_op *op = &self._plan.ops[i]
+        cdef int64_t size = knsoc_op_outputs(op) * (4 if op.emits_potentials else 1)
+        if self._plan.group > 1 and i >= self._plan.tail - 1:
+            return size * self._plan.group + KNSOC_SLACK
+        if self._plan.framed_for[i] != NULL:
+            return knsoc_framed_bytes(&self._plan.framed_for[i].packed) + KNSOC_SLACK
+        return size
+
+    cdef int _share_maps(self) except -1:
+        """Which map takes which memory: that of the map that was needed last, if it is free."""
+        cdef int32_t i, s, slot
+        cdef int32_t count = self._plan.op_count
+        last = list(range(count))  # the op after which a map is not needed
+        for i in range(count):
+            for s in range(self._plan.ops[i].source_count):
+                last[self._plan.ops[i].sources[s]] = i
+        self._slot_of = []
+        self._slot_bytes = []
+        ends = []
+        for i in range(count):
+            alone = self._plan.group > 1 and i >= self._plan.tail - 1
+            ended = [slot for slot in range(len(ends)) if ends[slot] < i]
+            if alone or not ended:
+                slot = len(ends)
+                ends.append(0)
+                self._slot_bytes.append(0)
+            else:
+                slot = max(ended, key=ends.__getitem__)
+            # maps of a group of samples are needed until its last ops have run
+            ends[slot] = count if alone else last[i]
+            self._slot_bytes[slot] = max(self._slot_bytes[slot], self._map_bytes(i))
+            self._slot_of.append(slot)
+        return 0
+
     cdef int _place(self) except -1:
         cdef int64_t image = 0, sums = 0, potentials = 0, pooled = 0, narrow = 0
         cdef int64_t inputs = 0, positions = 0, outputs, size
@@ -905,13 +963,14 @@ cdef class Plan:
         cdef const knsoc_op *source
         self._used = 0
         self._take(0)
+        starts = [None] * len(self._slot_bytes)
         for i in range(self._plan.op_count):
             op = &self._plan.ops[i]
             outputs = knsoc_op_outputs(op)
-            size = outputs * (4 if op.emits_potentials else 1)
-            if self._plan.group > 1 and i >= self._plan.tail - 1:
-                size = size * self._plan.group + KNSOC_SLACK
-            self._plan.maps[i] = self._take(size)
+            slot = self._slot_of[i]
+            if starts[slot] is None:
+                starts[slot] = <uintptr_t>self._take(self._slot_bytes[slot])
+            self._plan.maps[i] = <void *><uintptr_t>starts[slot]
             if op.kind == KNSOC_INPUT:
                 continue
             if op.kind == KNSOC_CONCAT:
@@ -938,7 +997,8 @@ cdef class Plan:
                 sums = max(sums, outputs * op.conv.channels * size)
             if op.packed.kind != KNSOC_PACKED_NOT:
                 slack = KNSOC_SLACK
-                frame = max(frame, knsoc_framed_bytes(&op.packed))
+                if i == 0 or self._plan.framed_for[i - 1] != op:
+                    frame = max(frame, knsoc_framed_bytes(&op.packed))
                 inputs = max(inputs, knsoc_framed_bytes(&op.packed))
                 size = <int64_t>op.packed.framed_columns * op.packed.framed_cells
                 positions = max(positions, size)

@@ -18,6 +18,9 @@ LIKELY = 3
 TRIED_THRESHOLDS = 2**12
 """Thresholds that are held against lines at a time, so that a fit needs little memory."""
 
+ROUNDING = 2.0**-24 * (1 + 2.0**-10)
+"""Of a float32, as a share of it, with room for what follows in float64."""
+
 LEAST_SLOPE, MOST_SLOPE = 2.0**-24, 2.0**9
 
 
@@ -123,9 +126,12 @@ def _offset(
     offset_n = ((most + least) / 2).astype(np.float32)
 
     def margin(potentials_mn: Floats) -> Floats:
-        """Two roundings of float32, each at most 2**-24 of its result, and those of this check."""
+        """Two roundings of float32, each at most 2**-24 of its result, and those of this check.
+
+        A result beyond all levels is on its side of them by far more than its rounding.
+        """
         reach = np.where(np.isinf(potentials_mn), 0, np.abs(potentials_mn))
-        return 2.0**-22 * (reach * slope + np.abs(offset_n) + len(level_m1))
+        return ROUNDING * (reach * slope + len(level_m1))
 
     at = slope * below_mn + offset_n
     beyond = slope * above_mn + offset_n

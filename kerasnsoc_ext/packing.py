@@ -158,7 +158,7 @@ def pack(
         if max(-low_c.min(), high_c.max()) > INT16_MAX or len(taps) > MAX_DEPTHWISE_TAPS:
             return None
         low_n, high_n = _reach(low_c, high_c, weights_xycn[0, 0])
-        form, base_c, most_high = sums_form(taps, low_c, high_c, largest, weights_xycn[0, 0])
+        form, base_c = sums_form(taps, low_c, high_c, largest)
         if form == WORDS or not layout.strips:
             dense, quads = _pairs(weights_xycn[0, 0], layout.dense_block)
         else:
@@ -167,13 +167,12 @@ def pack(
         if layout.strips:
             strips = pack_strips(
                 form,
-                most_high,
                 base_c,
                 depthwise_xyc,
                 weights_xycn[0, 0],
                 cells[2],
+                largest,
                 layout.vector_bytes,
-                layout.dense_block,
                 padded,
             )
         else:

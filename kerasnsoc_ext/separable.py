@@ -18,11 +18,8 @@ WORDS, BYTES, SPLIT = 1, 2, 3
 SPLIT_CHANNELS = 64
 """With fewer channels, listing high bytes takes longer than they save."""
 
-MOST_HIGH = 4
-"""Largest high byte; it is listed that often."""
-
-INT8_MAX = 2**7 - 1
-INT16_MAX = 2**15 - 1
+MOST_HIGH = 127
+"""Largest high byte: it has a sign."""
 
 MOST_BEYOND = 0.1
 """Expected share of sums beyond a byte up to which two bytes are quicker than 16 bits."""
@@ -35,16 +32,25 @@ MEAN = 1 / 6
 
 FLAT_CHANNELS = 256
 
+INT16_MAX = 2**15 - 1
+
+PAIRS = (
+    ((0, 0), (1, 0)),
+    ((0, 1), (1, 1)),
+    ((0, 2), (1, 2)),
+    ((2, 0), (2, 1)),
+    ((2, 2),),
+)
+"""Cells (column, cell) of a 3 by 3 window that are interleaved, in the order of the kernel."""
+
 
 @dataclass(frozen=True, slots=True)
 class Strips:
     """The depthwise stage; fields as in ``kernels/packed.h``."""
 
     form: int
-    most_high: int
+    pairs: bool
     weights: Int8s
-    rows: Int8s | None
-    flush: int
     base: npt.NDArray[np.int16]
     start_n: npt.NDArray[np.int32]
     period: int
@@ -53,14 +59,11 @@ class Strips:
     @property
     def nbytes(self) -> int:
         """Memory of all arrays."""
-        rows = 0 if self.rows is None else self.rows.nbytes
-        return self.weights.nbytes + rows + self.base.nbytes + self.start_n.nbytes
+        return self.weights.nbytes + self.base.nbytes + self.start_n.nbytes
 
 
-def sums_form(
-    taps_tc: Int8s, low_c: Int64s, high_c: Int64s, largest: int, pointwise_cn: Int8s
-) -> tuple[int, Int64s, int]:
-    """The form of the sums, each channel's base, and the largest high byte.
+def sums_form(taps_tc: Int8s, low_c: Int64s, high_c: Int64s, largest: int) -> tuple[int, Int64s]:
+    """The form of the sums, and each channel's base.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ def sums_form(
     """
     channels = len(low_c)
     if (high_c - low_c <= 255).all():
-        return BYTES, low_c, 0
+        return BYTES, low_c
     # around the mean, but no further than a sum can be
     mean_c = np.round(taps_tc.sum(axis=0, dtype=np.int64) * largest * MEAN).astype(np.int64)
     base_c = np.clip(mean_c - 128, low_c, np.maximum(high_c - 255, low_c))
@@ -80,25 +83,25 @@ def sums_form(
     squares_c = (taps_tc.astype(np.int64) ** 2).sum(axis=0)
     deviation_c = np.maximum(np.sqrt(squares_c) * SPREAD * largest, 1e-9)
     beyond = float(np.mean([erfc(128 / (d * sqrt(2))) for d in deviation_c]))
-    largest_weight = max(1, -int(pointwise_cn.min()), int(pointwise_cn.max()))
-    fits = SPLIT_CHANNELS <= channels < 2**16 and channels * most * largest_weight <= INT16_MAX
-    if fits and 2 * largest_weight <= INT8_MAX and most <= MOST_HIGH and beyond <= MOST_BEYOND:
-        return SPLIT, base_c, most
-    return WORDS, np.zeros(channels, np.int64), 0
+    if channels >= SPLIT_CHANNELS and most <= MOST_HIGH and beyond <= MOST_BEYOND:
+        return SPLIT, base_c
+    return WORDS, np.zeros(channels, np.int64)
 
 
 def pack_strips(
     form: int,
-    most_high: int,
     base_c: Int64s,
     depthwise_xyc: Int8s,
     pointwise_cn: Int8s,
     stride_cells: int,
+    largest: int,
     vector_bytes: int,
-    dense_block: int,
     padded_neurons: int,
 ) -> Strips:
-    """Weights in the order in which kernels interleave bytes, and what the bases contribute."""
+    """Weights in the order in which kernels interleave bytes, and what the bases contribute.
+
+    `largest` is the largest input.
+    """
     columns, cells, channels = depthwise_xyc.shape
     flat = stride_cells == 1 and (channels % vector_bytes == 0 or channels < FLAT_CHANNELS)
     period = lcm(channels, vector_bytes) if flat else -(-channels // vector_bytes) * vector_bytes
@@ -109,30 +112,31 @@ def pack_strips(
         whole[..., : count * channels] = np.tile(values, (1,) * (values.ndim - 1) + (count,))
         return whole
 
-    groups, lanes = -(-columns // 4), vector_bytes // 16
-    fours = np.zeros((groups * 4, cells, channels), np.int8)
-    fours[:columns] = depthwise_xyc
-    # [group][column of it][cell][vector][lane][quarter][byte]
-    weights = repeated(fours).reshape(groups, 4, cells, -1, lanes, 4, 4)
+    lanes = vector_bytes // 16
+    slides = channels % vector_bytes == 0 and stride_cells <= 2
+    largest_weight = max(-int(depthwise_xyc.min()), int(depthwise_xyc.max()))
+    pairs = columns == cells == 3 and not slides and 2 * largest * largest_weight <= INT16_MAX
+    if pairs:
+        two = np.zeros((len(PAIRS), 2, channels), np.int8)
+        for index, cells_of_pair in enumerate(PAIRS):
+            two[index, : len(cells_of_pair)] = [depthwise_xyc[cell] for cell in cells_of_pair]
+        # [pair][cell of it][vector][lane][half][byte]
+        weights = repeated(two).reshape(len(PAIRS), 2, -1, lanes, 2, 8).transpose(2, 0, 4, 3, 5, 1)
+    else:
+        groups = -(-columns // 4)
+        fours = np.zeros((groups * 4, cells, channels), np.int8)
+        fours[:columns] = depthwise_xyc
+        # [group][column of it][cell][vector][lane][quarter][byte]
+        weights = repeated(fours).reshape(groups, 4, cells, -1, lanes, 4, 4)
+        weights = weights.transpose(0, 2, 3, 5, 4, 6, 1)
     base = repeated(base_c.astype(np.int16)).reshape(-1, lanes, 2, 8)
-    rows, flush = None, 0
-    if form == SPLIT:
-        neurons = pointwise_cn.shape[1]
-        rows = np.zeros((-(-neurons // dense_block), channels + 1, dense_block), np.int8)
-        for index, block_cn in enumerate(rows):
-            part = pointwise_cn[:, index * dense_block : (index + 1) * dense_block]
-            block_cn[:channels, : part.shape[1]] = part
-        # as many are added for bytes above 0 and then subtracted for bytes below
-        flush = INT8_MAX // (2 * max(1, -int(pointwise_cn.min()), int(pointwise_cn.max())))
     start_n = np.zeros(padded_neurons, np.int64)
     if base_c.any():
         start_n[: pointwise_cn.shape[1]] = base_c @ pointwise_cn.astype(np.int64)
     return Strips(
         form=form,
-        most_high=most_high,
-        rows=rows,
-        flush=flush,
-        weights=np.ascontiguousarray(weights.transpose(0, 2, 3, 5, 4, 6, 1)),
+        pairs=pairs,
+        weights=np.ascontiguousarray(weights),
         base=np.ascontiguousarray(base.transpose(0, 2, 1, 3)),
         # modulo 2**32, as the kernels add: what they end with fits 32 bits
         start_n=(start_n & 0xFFFFFFFF).astype(np.uint32).view(np.int32),

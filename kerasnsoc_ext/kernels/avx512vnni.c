@@ -1,6 +1,8 @@
 /* Kernels for CPUs with 512-bit vectors and their 8-bit dot products. */
 #include "kernels.h"
 
+#include <string.h>
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
@@ -47,6 +49,11 @@ static inline __mmask16 lanes_of(int32_t left)
     return left >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
 }
 
+static inline __mmask64 bytes_of(int64_t left)
+{
+    return left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
+}
+
 TARGET static inline __m512i line(__m512i v, const float *slope, const float *offset, int32_t top)
 {
     const __m512 y =
@@ -66,9 +73,10 @@ TARGET static inline __m512i line_below(__m512i v, const float *slope, const flo
     return _mm512_cvttps_epi32(_mm512_min_ps(y, _mm512_set1_ps((float)top)));
 }
 
-/* Bytes 0 to 255 of `vectors` vectors; smaller numbers become 0. */
-TARGET static inline __attribute__((always_inline)) void store_block(const int vectors, uint8_t *to,
-                                                                     const __m512i *v)
+/* Bytes 0 to 255 of `vectors` vectors, of which `left` exist; smaller numbers become 0. Returns how many
+ * are not. */
+TARGET static inline __attribute__((always_inline)) int64_t store_block(
+    const int vectors, uint8_t *to, const __m512i *v, int32_t left)
 {
     const __m512i lanes =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -77,9 +85,15 @@ TARGET static inline __attribute__((always_inline)) void store_block(const int v
     const __m512i high =
         vectors > 2 ? _mm512_packs_epi32(v[2], vectors > 3 ? v[3] : zero) : zero;
     const __m512i all = _mm512_permutexvar_epi32(lanes, _mm512_packus_epi16(low, high));
+    const __mmask64 sent = _mm512_test_epi8_mask(all, all);
+    if (left < vectors * LANES) {
+        const __mmask64 there = bytes_of(left);
+        _mm512_mask_storeu_epi8(to, there, all);
+        return __builtin_popcountll(sent & there);
+    }
     if (vectors == 4) {
         _mm512_storeu_si512(to, all);
-        return;
+        return __builtin_popcountll(sent);
     }
     if (vectors > 1)
         _mm256_storeu_si256((__m256i *)(void *)to, _mm512_castsi512_si256(all));
@@ -87,6 +101,7 @@ TARGET static inline __attribute__((always_inline)) void store_block(const int v
         _mm_storeu_si128((__m128i *)(void *)to, _mm512_castsi512_si128(all));
     if (vectors == 3)
         _mm_storeu_si128((__m128i *)(void *)(to + 32), _mm512_extracti32x4_epi32(all, 2));
+    return __builtin_popcountll(sent);
 }
 
 /* Neurons of vectors in their order, 16 bits each: what V_PACK_S32 made of four vectors. */
@@ -110,17 +125,37 @@ TARGET static inline int32_t nonzero_packed(__m512i one, __m512i two, int64_t le
     return __builtin_popcount(low) + __builtin_popcount(high);
 }
 
-/* Adds bytes to 64 sums of 16 bits, or stores them as such. */
-TARGET static inline void widen_row(int16_t *to, __m512i v, int first)
+/* Lists the groups of four bytes, counted from `first`, that are not 0, and where their weights are in a
+ * block of these. Writes one vector more. Also sums up all bytes, which have signs. */
+TARGET static inline int32_t list_fours(const uint8_t *bytes, int32_t count, int32_t first,
+                                        int32_t *fours, int32_t *places, int32_t *sum)
 {
-    __m512i low = _mm512_cvtepi8_epi16(_mm512_castsi512_si256(v));
-    __m512i high = _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(v, 1));
-    if (!first) {
-        low = _mm512_add_epi16(low, _mm512_loadu_si512(to));
-        high = _mm512_add_epi16(high, _mm512_loadu_si512(to + 32));
+    const __m512i ramp = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i ones = _mm512_set1_epi8(1), step = _mm512_set1_epi32(16 * 256);
+    __m512i total = _mm512_setzero_si512();
+    __m512i place = _mm512_slli_epi32(_mm512_add_epi32(ramp, _mm512_set1_epi32(first)), 8);
+    int32_t listed = 0;
+    for (int32_t i = 0; i < count; i += 64, place = _mm512_add_epi32(place, step)) {
+        const __m512i v = _mm512_maskz_loadu_epi8(bytes_of(count - i), bytes + i);
+        const __mmask16 there = _mm512_test_epi32_mask(v, v);
+        total = _mm512_dpbusd_epi32(total, ones, v);
+        _mm512_storeu_si512(fours + listed, _mm512_maskz_compress_epi32(there, v));
+        _mm512_storeu_si512(places + listed, _mm512_maskz_compress_epi32(there, place));
+        listed += __builtin_popcount(there);
     }
-    _mm512_storeu_si512(to, low);
-    _mm512_storeu_si512(to + 32, high);
+    *sum = _mm512_reduce_add_epi32(total);
+    return listed;
+}
+
+/* How many groups of four bytes are not 0. */
+TARGET static inline int32_t count_fours(const uint8_t *bytes, int32_t count)
+{
+    int32_t found = 0;
+    for (int32_t i = 0; i < count; i += 64) {
+        const __m512i v = _mm512_maskz_loadu_epi8(bytes_of(count - i), bytes + i);
+        found += __builtin_popcount(_mm512_test_epi32_mask(v, v));
+    }
+    return found;
 }
 
 TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to, const uint8_t *from,
@@ -138,7 +173,7 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 
 #define V_LINE(v, slope, offset, top) line(v, slope, offset, top)
 #define V_LINE_BELOW(v, slope, offset, top) line_below(v, slope, offset, top)
-#define V_STORE_BLOCK_U8(vectors, to, v) store_block(vectors, to, v)
+#define V_STORE_BLOCK_U8(vectors, to, v, left) store_block(vectors, to, v, left)
 #define V_SUB_S16(a, b) _mm512_sub_epi16(a, b)
 #define V_AND(a, b) _mm512_and_si512(a, b)
 #define V_XOR(a, b) _mm512_xor_si512(a, b)
@@ -149,21 +184,17 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 #define V_SHIFT_8(v) _mm512_slli_epi32(v, 8)
 #define V_STORE_PACKED(to, one, two) store_packed(to, one, two)
 #define V_NONZERO_PACKED(one, two, left) nonzero_packed(one, two, left)
-#define V_ABOVE_S8(v, level) _mm512_cmpgt_epi8_mask(v, _mm512_set1_epi8((char)(level)))
-#define V_BELOW_S8(v, level) _mm512_cmplt_epi8_mask(v, _mm512_set1_epi8((char)(level)))
-/* other than -1, 0 and 1 */
-#define V_BEYOND_ONE_S8(v) \
-    _mm512_cmpgt_epu8_mask(_mm512_add_epi8(v, _mm512_set1_epi8(1)), _mm512_set1_epi8(2))
-#define V_LOWEST_BIT(mask) _tzcnt_u64(mask)
-#define V_LOAD_S16_S32(from) \
-    _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(from)))
-/* weights of a block of neurons, a byte each */
-#define V_ROW __m512i
-#define V_ROW_ZERO() _mm512_setzero_si512()
-#define V_ROW_LOAD(from) _mm512_loadu_si512(from)
-#define V_ROW_ADD(a, b) _mm512_add_epi8(a, b)
-#define V_ROW_SUB(a, b) _mm512_sub_epi8(a, b)
-#define V_ROW_WIDEN(to, v, first) widen_row(to, v, first)
+#define V_COUNT_FOURS(bytes, count) count_fours(bytes, count)
+#define V_LIST_FOURS(bytes, count, first, fours, places, sum) \
+    list_fours(bytes, count, first, fours, places, sum)
+/* in place: gcc would rather copy sums around in each round of a loop, or keep them in memory */
+#define V_DOT_HERE(op, sum, x, w) \
+    do { \
+        const VEC x_ = (x), w_ = (w); \
+        __asm__ volatile(op " %2, %1, %0" : "+v"(sum) : "v"(x_), "v"(w_)); \
+    } while (0)
+#define V_DOT_U8_HERE(sum, x, w) V_DOT_HERE("vpdpbusd", sum, x, w)
+#define V_DOT_S16_HERE(sum, x, w) V_DOT_HERE("vpdpwssd", sum, x, w)
 #define V_INTERLEAVE(to, from, column) interleave(to, from, column)
 #define V_LOAD_S32(from, left) _mm512_maskz_loadu_epi32(lanes_of(left), from)
 #define V_STORE_S32(to, v, left) _mm512_mask_storeu_epi32(to, lanes_of(left), v)
@@ -175,35 +206,52 @@ TARGET static inline __attribute__((always_inline)) void interleave(__m512i *to,
 #include "bits_template.h"
 #include "nibbles_template.h"
 
-static inline __mmask64 bytes_of(int64_t left)
+/* Without masks, which take longer than all the rest. */
+TARGET static inline __attribute__((always_inline)) int64_t take_vector(
+    __m512i v, const uint8_t *fan_out, __m512i *sum)
 {
-    return left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
+    const __mmask64 events = _mm512_test_epi8_mask(v, v);
+    if (fan_out)
+        *sum = _mm512_add_epi64(*sum, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(events, fan_out),
+                                                      _mm512_setzero_si512()));
+    return __builtin_popcountll(events);
 }
 
-TARGET static int64_t take_column(const uint8_t *values, int64_t size, const uint8_t *fan_out,
-                                  uint8_t *copy, int64_t *weighted)
+TARGET static inline __attribute__((always_inline)) int64_t take(
+    const uint8_t *values, int64_t size, const uint8_t *fan_out, uint8_t *copy, int64_t *weighted)
 {
-    int64_t count = 0;
+    int64_t count = 0, i = 0;
     __m512i sum = _mm512_setzero_si512();
-    for (int64_t i = 0; i < size; i += 64) {
+    for (; i + 64 <= size; i += 64) {
+        const __m512i v = _mm512_loadu_si512(values + i);
+        count += take_vector(v, fan_out ? fan_out + i : 0, &sum);
+        if (copy)
+            _mm512_storeu_si512(copy + i, v);
+    }
+    if (i < size) {
         const __mmask64 inside = bytes_of(size - i);
         const __m512i v = _mm512_maskz_loadu_epi8(inside, values + i);
-        const __mmask64 events = _mm512_test_epi8_mask(v, v);
-        count += __builtin_popcountll(events);
+        count += take_vector(v, fan_out ? fan_out + i : 0, &sum);
         if (copy)
             _mm512_mask_storeu_epi8(copy + i, inside, v);
-        if (fan_out)
-            sum = _mm512_add_epi64(sum, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(events, fan_out + i),
-                                                        _mm512_setzero_si512()));
     }
     *weighted = fan_out ? _mm512_reduce_add_epi64(sum) : count;
     return count;
 }
 
+TARGET static int64_t take_column(const uint8_t *values, int64_t size, const uint8_t *fan_out,
+                                  uint8_t *copy, int64_t *weighted)
+{
+    if (copy)
+        return fan_out ? take(values, size, fan_out, copy, weighted)
+                       : take(values, size, 0, copy, weighted);
+    return fan_out ? take(values, size, fan_out, 0, weighted) : take(values, size, 0, 0, weighted);
+}
+
 TARGET static int64_t count_u8(const uint8_t *values, int64_t size)
 {
     int64_t weighted;
-    return take_column(values, size, 0, 0, &weighted);
+    return take(values, size, 0, 0, &weighted);
 }
 
 TARGET static void list(const uint8_t *values, int32_t columns, int32_t cells, int32_t channels,
@@ -263,6 +311,7 @@ static const knsoc_vector_kernels kernels = {
     .separable = vector_separable,
     .fire = vector_fire,
     .pool_max = vector_pool_max,
+    .pool_sum = vector_pool_sum,
     .count = count_u8,
 };
 

@@ -124,6 +124,7 @@ static const knsoc_vector_kernels kernels = {
     .pointwise = vector_pointwise,
     .fire = vector_fire,
     .pool_max = vector_pool_max,
+    .pool_sum = vector_pool_sum,
     .count = count_u8,
 };
 

@@ -23,8 +23,11 @@
  * 16-bit factors, between two kernels. */
 enum { KNSOC_SUMS_UNFUSED, KNSOC_SUMS_WORDS, KNSOC_SUMS_BYTES, KNSOC_SUMS_SPLIT };
 
+/* Groups of four channels whose high bytes are listed at a time. */
+#define KNSOC_STRIP_FOURS 128
+
 /* Output positions of a separable layer whose sums are kept at a time, if a column has fewer. */
-#define KNSOC_STRIP 96
+#define KNSOC_STRIP 144
 
 enum { KNSOC_PACKED_NOT, KNSOC_PACKED_CONV, KNSOC_PACKED_FULLY, KNSOC_PACKED_SEPARABLE };
 
@@ -92,14 +95,14 @@ typedef struct knsoc_packed {
     int32_t period, flat;                /* flat: a column of outputs is one run of values */
     /* the same of one that runs by strips: bytes, as the kernels interleave four columns */
     int32_t sums_form;
-    const int8_t *window_weights;        /* [columns / 4][cell][vector of period][4][interleaved] */
+    int32_t window_pairs;                /* 3 by 3: two cells are interleaved instead */
+    const int8_t *window_weights;        /* [columns / 4][cell][vector of period][4][interleaved], or
+                                            [vector of period][pair of cells][2][interleaved] */
     const int16_t *base;                 /* [vector of period][2][interleaved] */
     const int32_t *start_n;              /* the bases' share of a potential */
-    int32_t most_high;                   /* largest high byte; with any, the pointwise weights again: */
-    const int8_t *high_rows;             /* [dense block][channel + 1][neuron], the last channel 0 */
-    int32_t high_flush;                  /* rows of which so many, and as many more, fit 8 bits */
     /* output */
     knsoc_fire fire;
+    int64_t *sent; /* strips add to it how many activations are not zero; NULL: not wanted */
 } knsoc_packed;
 
 /* A window's place among all windows, in the order of the input. */
@@ -141,24 +144,30 @@ static inline int64_t knsoc_strip_positions(const knsoc_packed *p)
     return (int64_t)knsoc_strip_columns(p) * p->output_cells;
 }
 
-/* Bytes of one plane of sums; words take both. */
+/* Bytes of one plane of sums, and of as many more as a kernel takes together; words take both. */
 static inline int64_t knsoc_strip_plane(const knsoc_packed *p)
 {
-    return knsoc_strip_round(knsoc_strip_positions(p) * p->channels + KNSOC_SLACK);
+    return knsoc_strip_round((knsoc_strip_positions(p) + 15) * p->channels + KNSOC_SLACK);
 }
 
-/* Events that each list of a position has room for, those behind it that vectors write included. */
-static inline int64_t knsoc_strip_room(const knsoc_packed *p)
+/* Parts of a separable layer's channels whose high bytes are listed at a time. */
+static inline int32_t knsoc_strip_parts(const knsoc_packed *p)
 {
-    return p->sums_form == KNSOC_SUMS_SPLIT
-               ? knsoc_strip_round((int64_t)p->channels * p->most_high + 32)
-               : 0;
+    return (p->channels + 4 * KNSOC_STRIP_FOURS - 1) / (4 * KNSOC_STRIP_FOURS);
+}
+
+/* Positions of a strip in whole groups, however many of them a kernel takes together. */
+static inline int64_t knsoc_strip_listed(const knsoc_packed *p)
+{
+    return knsoc_strip_round(knsoc_strip_positions(p) + 15);
 }
 
 static inline int64_t knsoc_strip_bytes(const knsoc_packed *p)
 {
-    const int64_t positions = knsoc_strip_round(knsoc_strip_positions(p));
-    return 2 * knsoc_strip_plane(p) + positions * (8 + 4 * knsoc_strip_room(p));
+    const int64_t positions = knsoc_strip_listed(p);
+    const int64_t parts = p->sums_form == KNSOC_SUMS_SPLIT ? knsoc_strip_parts(p) : 0;
+    return 2 * knsoc_strip_plane(p) + 4 * positions * (3 + parts) +
+           8 * positions * parts * (KNSOC_STRIP_FOURS + 16);
 }
 
 /* All kernels that read inputs or sums may read KNSOC_SLACK bytes behind them; those that write sums
@@ -194,6 +203,8 @@ typedef struct knsoc_vector_kernels {
                  uint8_t *activations);
     void (*pool_max)(const knsoc_window *x, const knsoc_window *y, int32_t neurons,
                      const uint8_t *activations, uint8_t *pooled);
+    void (*pool_sum)(const knsoc_window *x, const knsoc_window *y, int32_t neurons,
+                     const int32_t *potentials, int32_t *pooled);
     int64_t (*count)(const uint8_t *values, int64_t size);
 } knsoc_vector_kernels;
 

@@ -113,15 +113,21 @@ static void emit(const knsoc_plan *plan, const knsoc_op *op, const int32_t *pote
     }
 }
 
-/* One op on one sample; returns the index of a potential that left 32 bits, or -1. */
-static int64_t run_op(const knsoc_plan *const *team, int threads, const knsoc_op *op,
+/* One op on one sample; returns the index of a potential that left 32 bits, or -1. `sent` is the number of
+ * its inputs that are not zero, or -1, and becomes that of its outputs. */
+static int64_t run_op(const knsoc_plan *const *team, int threads, int32_t i,
                       const uint8_t *inputs, int form, void *map, int64_t *counters,
-                      int64_t *overflow_value)
+                      int64_t *sent, int64_t *overflow_value)
 {
     const knsoc_plan *plan = team[0];
+    const knsoc_op *op = &plan->ops[i];
     const int32_t *potentials;
+    const int64_t events = *sent;
+    *sent = -1;
     if (op->packed.kind != KNSOC_PACKED_NOT) {
-        knsoc_run_packed(team, threads, op, inputs, form, map, counters);
+        const int framed = i > 0 && plan->framed_for[i - 1] == op;
+        *sent = knsoc_run_packed(team, threads, op, inputs, framed, framed ? events : -1, form,
+                                 plan->framed_for[i], map, counters);
         return -1;
     }
     if (op->kind == KNSOC_CONCAT) {
@@ -153,18 +159,38 @@ static void *map_of(const knsoc_plan *plan, int32_t i, int64_t sample)
     return (uint8_t *)plan->maps[i] + sample * bytes;
 }
 
-/* What a call gets of an op that has run: its events, and its map where it is asked for. */
-static void hand_out(const knsoc_plan *plan, int32_t i, const void *map, void *const *outputs,
-                     int64_t sample, int64_t *counters)
+/* Whether an op counts, as its input, what the one before it sends on. */
+static int follows(const knsoc_plan *plan, int32_t i)
+{
+    const knsoc_op *op = &plan->ops[i];
+    return op->source_count == 1 && op->sources[0] == i - 1;
+}
+
+/* What a call gets of an op that has run: its events, unless they are known later, and its map where it
+ * is asked for. */
+static void hand_out(const knsoc_plan *plan, int32_t i, int known_later, const void *map,
+                     void *const *outputs, int64_t sample, int64_t *counters)
 {
     const knsoc_op *op = &plan->ops[i];
     const int64_t size = knsoc_op_outputs(op);
-    counters[KNSOC_EVENTS_OUT] =
-        op->emits_potentials ? knsoc_s32_count(map, size) : count_u8(plan, map, size);
-    if (outputs[i]) {
-        const size_t bytes = (size_t)size * (op->emits_potentials ? 4 : 1);
-        memcpy((uint8_t *)outputs[i] + (size_t)sample * bytes, map, bytes);
+    if (!known_later)
+        counters[KNSOC_EVENTS_OUT] =
+            op->emits_potentials ? knsoc_s32_count(map, size) : count_u8(plan, map, size);
+    if (!outputs[i])
+        return;
+    const size_t bytes = (size_t)size * (op->emits_potentials ? 4 : 1);
+    uint8_t *to = (uint8_t *)outputs[i] + (size_t)sample * bytes;
+    if (!plan->framed_for[i]) {
+        memcpy(to, map, bytes);
+        return;
     }
+    const knsoc_packed *next = &plan->framed_for[i]->packed;
+    const int64_t pitch = (int64_t)next->framed_cells * next->channels;
+    const int64_t column = (int64_t)op->height * op->features;
+    const uint8_t *from = (const uint8_t *)map + next->lead_columns * pitch +
+                          (int64_t)next->lead_cells * next->channels;
+    for (int32_t x = 0; x < op->width; x++, from += pitch, to += column)
+        memcpy(to, from, (size_t)column);
 }
 
 int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs, int64_t samples,
@@ -179,7 +205,7 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
         /* one sample has nothing to share its last layers with */
         const int32_t alone = some == 1 ? plan->op_count : plan->tail;
         for (int64_t k = 0; k < some; k++, inputs += sample_size) {
-            int64_t *found = counters + (start + k) * sample_counters;
+            int64_t *found = counters + (start + k) * sample_counters, sent = -1;
             for (int32_t i = 0; i < alone; i++, found += KNSOC_COUNTERS) {
                 const knsoc_op *op = &plan->ops[i];
                 void *map = map_of(plan, i, k);
@@ -196,8 +222,8 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
                     found[KNSOC_EVENTS_IN] = count_u8(plan, values, size);
                     found[KNSOC_SYNAPTIC_OPS] = 0;
                 } else {
-                    const int64_t beyond =
-                        run_op(team, threads, op, values, form, map, found, &overflow->value);
+                    const int64_t beyond = run_op(team, threads, i, values, form, map, found, &sent,
+                                                  &overflow->value);
                     if (beyond >= 0) {
                         overflow->sample = start + k;
                         overflow->op = i;
@@ -207,7 +233,10 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
                         break;
                     }
                 }
-                hand_out(plan, i, map, outputs, start + k, found);
+                if (follows(plan, i))
+                    found[KNSOC_EVENTS_OUT - KNSOC_COUNTERS] = found[KNSOC_EVENTS_IN];
+                hand_out(plan, i, i + 1 < alone && follows(plan, i + 1), map, outputs, start + k,
+                         found);
             }
         }
         for (int32_t i = alone; i < plan->op_count; i++) {
@@ -216,7 +245,7 @@ int knsoc_run(const knsoc_plan *const *team, int threads, const uint8_t *inputs,
             knsoc_run_fully(plan, op, plan->maps[op->sources[0]], some, form, plan->maps[i], found,
                             sample_counters);
             for (int64_t k = 0; k < some; k++)
-                hand_out(plan, i, map_of(plan, i, k), outputs, start + k,
+                hand_out(plan, i, 0, map_of(plan, i, k), outputs, start + k,
                          found + k * sample_counters);
         }
         if (failed)

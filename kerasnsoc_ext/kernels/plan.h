@@ -31,7 +31,12 @@ typedef struct knsoc_plan {
     const knsoc_row *row;
     const knsoc_op *ops;
     int32_t op_count;
-    void **maps; /* [op]: its output for the current sample */
+    /* [op]: its output for the current sample, until the last op that reads it has run: then its memory,
+     * which is still in a cache, becomes that of another map */
+    void **maps;
+    /* [op]: the op behind it, the only one that reads its map, if the map has that op's border around
+     * it; NULL elsewhere */
+    const knsoc_op **framed_for;
     /* scratch, each as large as the largest op needs */
     uint8_t *image;
     void *sums;

@@ -5,7 +5,78 @@
 #include "events.h"
 #include "pool.h"
 
-/* Counts events and the (event, window) pairs they make; frames the input on the same way. */
+/* Where the first value behind a border in front is. */
+static int64_t frame_lead(const knsoc_packed *p)
+{
+    return ((int64_t)p->lead_columns * p->framed_cells + p->lead_cells) * p->channels;
+}
+
+static void fill_border(const knsoc_packed *p, uint8_t *frame)
+{
+    const int64_t pitch = (int64_t)p->framed_cells * p->channels;
+    const int64_t size = (int64_t)p->cells * p->channels;
+    int64_t gap = frame_lead(p);
+    for (int32_t column = 0; column < p->columns; column++, frame += size) {
+        memset(frame, p->fill, (size_t)gap);
+        frame += gap;
+        gap = pitch - size;
+    }
+    const int64_t behind = p->framed_columns - p->lead_columns - p->columns;
+    memset(frame, p->fill,
+           (size_t)(behind * pitch + pitch - size - (int64_t)p->lead_cells * p->channels));
+}
+
+static int32_t cell_fan_out(const knsoc_packed *p, int32_t cell)
+{
+    return p->fan_out_bytes ? p->fan_out_bytes[(int64_t)cell * p->channels] : 1;
+}
+
+/* Cells at one end, from `cell` on, that windows look at less often than at the others. */
+static int32_t uneven_cells(const knsoc_packed *p, int32_t cell, int32_t step, int32_t usual)
+{
+    int32_t count = 0;
+    for (; count < p->cells && cell_fan_out(p, cell) != usual; count++)
+        cell += step;
+    return count;
+}
+
+/* Counts events and the (event, window) pairs they make. If `known` is not -1, it is the number of
+ * events, and where nearly all inputs belong to as many windows, only the others are looked at. */
+static int64_t count_framed(const knsoc_plan *plan, const knsoc_packed *p, const uint8_t *inputs,
+                            int64_t known, int64_t *pairs)
+{
+    const knsoc_vector_kernels *vector = plan->row->vector;
+    const int64_t channels = p->channels, size = p->cells * channels;
+    const int32_t usual = cell_fan_out(p, p->cells / 2);
+    const int32_t usual_column = p->fan_out_columns[p->columns / 2];
+    const int32_t front = uneven_cells(p, 0, 1, usual);
+    const int32_t back = uneven_cells(p, p->cells - 1, -1, usual);
+    int even = known >= 0;
+    for (int32_t cell = front; even && cell < p->cells - back; cell++)
+        even = cell_fan_out(p, cell) == usual;
+    int64_t count = 0, weighted, sum = even ? known * usual * usual_column : 0;
+    inputs += frame_lead(p);
+    for (int32_t column = 0; column < p->columns; column++) {
+        const int32_t fan_out = p->fan_out_columns[column];
+        if (!even || fan_out != usual_column) {
+            const int64_t found = vector->take_column(inputs, size, p->fan_out_bytes, 0, &weighted);
+            count += found;
+            sum += weighted * fan_out - (even ? found * usual * usual_column : 0);
+        } else if (front + back > 0) {
+            const int64_t behind = (p->cells - back) * channels;
+            const uint8_t *bytes = p->fan_out_bytes;
+            int64_t found = vector->take_column(inputs, front * channels, bytes, 0, &weighted);
+            sum += (weighted - found * usual) * fan_out;
+            found = vector->take_column(inputs + behind, back * channels, bytes + behind, 0, &weighted);
+            sum += (weighted - found * usual) * fan_out;
+        }
+        inputs += p->framed_cells * channels;
+    }
+    *pairs = sum;
+    return known >= 0 ? known : count;
+}
+
+/* Counts the same; frames the input on the way. */
 static int64_t take_input(const knsoc_plan *plan, const knsoc_packed *p, const uint8_t *inputs,
                           int64_t *pairs)
 {
@@ -57,19 +128,22 @@ static int is_silent(const uint8_t *inputs, int64_t size)
     return 1;
 }
 
-/* Without an event all potentials are 0, and all positions alike. */
-static void run_silent(const knsoc_plan *plan, const knsoc_op *op, void *map)
+/* Without an event all potentials are 0, and all positions alike. A column of outputs is `pitch`
+ * positions behind the one before it. */
+static void run_silent(const knsoc_plan *plan, const knsoc_op *op, int64_t pitch, void *map)
 {
     const int64_t positions = (int64_t)op->width * op->height;
+    const size_t bytes = (size_t)op->features;
     if (op->emits_potentials) {
-        memset(map, 0, (size_t)(positions * op->features) * sizeof(int32_t));
+        memset(map, 0, (size_t)positions * bytes * sizeof(int32_t));
         return;
     }
-    uint8_t *activations = map;
-    memset(plan->potentials, 0, (size_t)op->features * sizeof(int32_t));
-    plan->row->vector->fire(&op->packed, plan->potentials, 1, activations);
-    for (int64_t i = 1; i < positions; i++)
-        memcpy(activations + i * op->features, activations, (size_t)op->features);
+    uint8_t *first = map;
+    memset(plan->potentials, 0, bytes * sizeof(int32_t));
+    plan->row->vector->fire(&op->packed, plan->potentials, 1, first);
+    for (int64_t x = 0; x < op->width; x++)
+        for (int64_t y = x == 0; y < op->height; y++)
+            memcpy(first + (x * pitch + y) * op->features, first, bytes);
 }
 
 static void integrate(const knsoc_plan *plan, const knsoc_packed *p, const uint8_t *inputs,
@@ -118,7 +192,7 @@ typedef struct layer_parts {
     uint8_t *outputs;
     int by_events;
     int32_t size; /* columns of outputs of one part, or neurons */
-    int64_t count, next, synaptic_ops;
+    int64_t count, next, synaptic_ops, sent;
 } layer_parts;
 
 static int64_t output_bytes(const knsoc_packed *p)
@@ -168,13 +242,16 @@ static void run_parts(void *job, int slot)
         const uint8_t *inputs = all->inputs;
         uint8_t *outputs = all->outputs;
         const int32_t first = (int32_t)i * all->size;
-        int64_t counters[KNSOC_COUNTERS] = {0};
+        int64_t counters[KNSOC_COUNTERS] = {0}, sent = 0;
+        if (part.sent)
+            part.sent = &sent;
         if (part.kind == KNSOC_PACKED_FULLY)
             narrow_to_neurons(&part, first, all->size, &outputs);
         else
             narrow_to_columns(&part, first, all->size, &inputs, &outputs);
         integrate(all->team[slot], &part, inputs, all->by_events, counters, outputs);
         knsoc_fetch_add(&all->synaptic_ops, counters[KNSOC_SYNAPTIC_OPS]);
+        knsoc_fetch_add(&all->sent, sent);
     }
 }
 
@@ -206,24 +283,48 @@ static void integrate_together(const knsoc_plan *const *team, int threads, const
                        .by_events = by_events, .size = size, .count = (length + size - 1) / size};
     knsoc_pool_run(threads, run_parts, &all);
     counters[KNSOC_SYNAPTIC_OPS] += all.synaptic_ops;
+    if (p->sent)
+        *p->sent += all.sent;
 }
 
-void knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc_op *op,
-                      const uint8_t *inputs, int form, void *map, int64_t *counters)
+int64_t knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc_op *op,
+                         const uint8_t *inputs, int framed, int64_t events, int form,
+                         const knsoc_op *framed_for, void *map, int64_t *counters)
 {
     const knsoc_plan *plan = team[0];
     const knsoc_packed *p = &op->packed;
     const knsoc_vector_kernels *vector = plan->row->vector;
-    int64_t pairs;
-    if (p->fill == 0 && is_silent(inputs, (int64_t)p->columns * p->cells * p->channels)) {
-        counters[KNSOC_EVENTS_IN] = counters[KNSOC_SYNAPTIC_OPS] = 0;
-        run_silent(plan, op, map);
-        return;
+    knsoc_packed spread;
+    int64_t pairs, sent = -1, pitch = op->height;
+    if (framed_for) {
+        const knsoc_packed *next = &framed_for->packed;
+        pitch = next->framed_cells;
+        spread = *p;
+        /* maps have x before y, also where images have not */
+        if (op->image)
+            spread.cell_step = pitch;
+        else
+            spread.column_step = pitch;
+        if (p->sums_form != KNSOC_SUMS_UNFUSED) {
+            sent = 0;
+            spread.sent = &sent;
+        }
+        p = &spread;
+        fill_border(next, map);
+        map = (uint8_t *)map + frame_lead(next);
     }
-    const int64_t events = take_input(plan, p, inputs, &pairs);
+    const int64_t size =
+        framed ? knsoc_framed_bytes(p) : (int64_t)p->columns * p->cells * p->channels;
+    if (p->fill == 0 && is_silent(inputs, size)) {
+        counters[KNSOC_EVENTS_IN] = counters[KNSOC_SYNAPTIC_OPS] = 0;
+        run_silent(plan, op, pitch, map);
+        return -1;
+    }
+    events = framed ? count_framed(plan, p, inputs, events, &pairs)
+                    : take_input(plan, p, inputs, &pairs);
     counters[KNSOC_EVENTS_IN] = events;
     counters[KNSOC_SYNAPTIC_OPS] = p->kind == KNSOC_PACKED_SEPARABLE ? pairs : pairs * p->neurons;
-    if (p->framed)
+    if (p->framed && !framed)
         inputs = plan->frame;
     int by_events = p->rows || p->nibbles.rows;
     if (form == KNSOC_FORM_AUTO)
@@ -233,13 +334,13 @@ void knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc_op
 
     if (op->pooling == KNSOC_POOL_NONE) {
         integrate_together(team, threads, p, inputs, by_events, counters, map);
-        return;
+        return sent;
     }
     if (op->pooling == KNSOC_POOL_MAX && op->levels) {
         /* a larger potential never makes a smaller activation: fire first, pool bytes */
         integrate_together(team, threads, p, inputs, by_events, counters, plan->potentials);
         vector->pool_max(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, map);
-        return;
+        return -1;
     }
     knsoc_packed unfired = *p;
     unfired.fire.form = KNSOC_FIRE_NOT;
@@ -248,9 +349,10 @@ void knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc_op
     if (op->pooling == KNSOC_POOL_MAX)
         plan->row->s32->pool_max(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, pooled);
     else
-        plan->row->s32->pool_sum(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, pooled);
+        vector->pool_sum(&op->pool_x, &op->pool_y, p->neurons, plan->potentials, pooled);
     if (op->levels)
         vector->fire(p, pooled, (int64_t)op->width * op->height, map);
+    return -1;
 }
 
 void knsoc_run_fully(const knsoc_plan *plan, const knsoc_op *op, const uint8_t *inputs,

@@ -2,36 +2,48 @@
  * caches until the pointwise stage has used them.
  *
  * Depthwise: bytes of up to four columns of a window are interleaved, so that a dot product of four
- * takes one cell of each. Pointwise, by what is proved about the sums:
+ * takes one cell of each; or bytes of two cells, where products of two fit 16 bits and the cells of
+ * neighbouring windows do not stay in registers. Pointwise, by what is proved about the sums:
  *   WORDS  a sum is one 16-bit factor.
  *   BYTES  a sum minus its channel's base is one unsigned byte; the bases' share of a potential is
  *          known at load.
- *   SPLIT  what a byte lacks is a signed high byte, zero for most sums. Those that are not are events:
- *          listed per position, their rows of weights are added before all low bytes are.
+ *   SPLIT  what a byte lacks is a signed high byte, zero for most sums. Groups of four with one that
+ *          is not are events: listed per position, their products are added before all low bytes'.
  *
  * Included by vector_template.h, for rows that define V_NONZERO_PACKED and what belongs to it.
  */
 
 #define HALF_LANES (2 * LANES) /* 16-bit lanes of a vector */
 
+/* A list has a size that is known here, since MR of them are read at a time: not each can have a
+ * register for its address. */
+#define FOURS KNSOC_STRIP_FOURS
+#define LIST (FOURS + 16)
+
 /* The sums of a strip. */
 typedef struct knsoc_strip {
     uint8_t *low; /* [position][channel]: low bytes, or words */
     uint8_t *high;
-    /* of each position, and of high bytes above and below 0: the channels, as often as the byte is
-     * large */
-    uint16_t *events; /* [position][2][room] */
-    int32_t *most;    /* of each group of MR positions: the length of its lists, [2] */
+    /* of each group of MR positions, for 4 * FOURS channels at a time: fours of high bytes with one
+     * that is not 0, and where their weights are in a block of these */
+    int32_t *fours; /* [group][part of the channels][MR][2][LIST] */
+    int32_t *most;  /* [group][part]: the length of these lists */
+    int32_t *order; /* [group][MR]: positions of the strip; these lists only */
+    int32_t *starts; /* [group][MR]: what makes up for the weights' offset */
+    int32_t *places; /* of each position: where its outputs are, in positions */
 } knsoc_strip;
 
 static knsoc_strip place_strip(const knsoc_packed *p, void *memory)
 {
-    const int64_t positions = knsoc_strip_round(knsoc_strip_positions(p)), plane = knsoc_strip_plane(p);
+    const int64_t positions = knsoc_strip_listed(p), plane = knsoc_strip_plane(p);
     knsoc_strip strip;
     strip.low = memory;
     strip.high = strip.low + plane;
-    strip.most = (int32_t *)(void *)(strip.high + plane);
-    strip.events = (uint16_t *)(strip.most + 2 * positions);
+    strip.order = (int32_t *)(void *)(strip.high + plane);
+    strip.starts = strip.order + positions;
+    strip.places = strip.starts + positions;
+    strip.most = strip.places + positions;
+    strip.fours = strip.most + positions * knsoc_strip_parts(p);
     return strip;
 }
 
@@ -71,12 +83,31 @@ INLINE void sum_window(const int kind, const int is_3x3, const knsoc_packed *p, 
                            weights, sums);
 }
 
+/* Adds two cells of a window to the sums of one vector of channels. */
+INLINE void add_window_pair(VEC a, VEC b, const int8_t *weights, VEC *one, VEC *two)
+{
+    *one = V_ADD_S16(*one, V_PAIRS(V_LOW(a, b), V_LOAD(weights)));
+    *two = V_ADD_S16(*two, V_PAIRS(V_HIGH(a, b), V_LOAD(weights + BYTES)));
+}
+
+/* The sums of one vector of channels of a window of 3 by 3, in 16 bits. */
+INLINE void sum_window_pairs(const uint8_t *from, int64_t cell, int64_t column,
+                             const int8_t *weights, VEC *one, VEC *two)
+{
+    const uint8_t *next = from + column, *last = next + column;
+    *one = *two = V_ZERO();
+    UNROLL for (int y = 0; y < 3; y++)
+        add_window_pair(V_LOAD(from + y * cell), V_LOAD(next + y * cell), weights + 2 * y * BYTES,
+                        one, two);
+    add_window_pair(V_LOAD(last), V_LOAD(last + cell), weights + 6 * BYTES, one, two);
+    add_window_pair(V_LOAD(last + 2 * cell), V_ZERO(), weights + 8 * BYTES, one, two);
+}
+
 /* Stores the sums of one vector of channels, of which `left` exist; returns how many of them are not
  * zero. The rest is overwritten by what follows. */
-INLINE int32_t store_sums(const int form, const VEC *sums, const int16_t *base, int64_t left,
+INLINE int32_t store_sums(const int form, VEC one, VEC two, const int16_t *base, int64_t left,
                           uint8_t *low, uint8_t *high)
 {
-    const VEC one = V_PACK_S32(sums[0], sums[1]), two = V_PACK_S32(sums[2], sums[3]);
     const int32_t reached = V_NONZERO_PACKED(one, two, left);
     if (form == KNSOC_SUMS_WORDS) {
         V_STORE_PACKED(low, one, two);
@@ -95,22 +126,32 @@ INLINE int32_t store_sums(const int form, const VEC *sums, const int16_t *base, 
 }
 
 /* A run of sums whose windows begin one byte after another. */
-INLINE int64_t depthwise_bytes(const int kind, const int is_3x3, const int form,
+INLINE int64_t depthwise_bytes(const int kind, const int by_pairs, const int is_3x3, const int form,
                                const knsoc_packed *p, const uint8_t *from, int64_t size,
                                uint8_t *low, uint8_t *high)
 {
-    const int64_t column = (int64_t)p->framed_cells * p->channels;
+    const int64_t cell = p->channels, column = p->framed_cells * cell;
     const int64_t step = 4 * (int64_t)p->period;
-    const int width = form == KNSOC_SUMS_WORDS ? 2 : 1;
+    const int width = form == KNSOC_SUMS_WORDS ? 2 : 1, per_byte = by_pairs ? 10 : 4;
+    const int32_t period = p->period;
+    const int8_t *weights = p->window_weights;
+    const int16_t *base = p->base;
     int64_t reached = 0;
     int32_t phase = 0;
     for (int64_t i = 0; i < size; i += BYTES) {
-        VEC sums[4];
-        sum_window(kind, is_3x3, p, from + i, column, p->window_weights + 4 * (int64_t)phase, step,
-                   sums);
-        reached += store_sums(form, sums, p->base + phase, size - i, low + width * i, high + i);
+        const int8_t *w = weights + per_byte * (int64_t)phase;
+        VEC one, two;
+        if (by_pairs) {
+            sum_window_pairs(from + i, cell, column, w, &one, &two);
+        } else {
+            VEC sums[4];
+            sum_window(kind, is_3x3, p, from + i, column, w, step, sums);
+            one = V_PACK_S32(sums[0], sums[1]);
+            two = V_PACK_S32(sums[2], sums[3]);
+        }
+        reached += store_sums(form, one, two, base + phase, size - i, low + width * i, high + i);
         phase += (int32_t)BYTES;
-        if (phase == p->period)
+        if (phase == period)
             phase = 0;
     }
     return reached;
@@ -155,7 +196,8 @@ INLINE int64_t depthwise_slide(const int kind, const int stride, const int form,
                 sums[i] = dot(kind, sums[i], next[i], w[2][i]);
                 kept[2 - stride][i] = next[i];
             }
-            reached += store_sums(form, sums, p->base + c, BYTES, to, to_high);
+            reached += store_sums(form, V_PACK_S32(sums[0], sums[1]), V_PACK_S32(sums[2], sums[3]),
+                                  p->base + c, BYTES, to, to_high);
             to += width * cell;
             to_high += cell;
         }
@@ -172,7 +214,7 @@ INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_pac
     const int64_t size = (int64_t)(p->flat ? p->output_cells : 1) * p->channels;
     const int width = form == KNSOC_SUMS_WORDS ? 2 : 1;
     const int is_3x3 = p->size_columns == 3 && p->size_cells == 3;
-    const int slides = is_3x3 && p->channels % BYTES == 0;
+    const int slides = !p->window_pairs && is_3x3 && p->channels % BYTES == 0;
     int64_t reached = 0;
     inputs += begin * p->stride_columns * column;
     for (int32_t x = begin; x < end; x++, inputs += p->stride_columns * column) {
@@ -187,143 +229,139 @@ INLINE int64_t depthwise_columns(const int kind, const int form, const knsoc_pac
         }
         const uint8_t *from = inputs;
         for (int32_t y = 0; y < runs; y++, low += width * size, high += size) {
-            if (is_3x3)
-                reached += depthwise_bytes(kind, 1, form, p, from, size, low, high);
+            if (p->window_pairs)
+                reached += depthwise_bytes(kind, 1, 1, form, p, from, size, low, high);
+            else if (is_3x3)
+                reached += depthwise_bytes(kind, 0, 1, form, p, from, size, low, high);
             else
-                reached += depthwise_bytes(kind, 0, form, p, from, size, low, high);
+                reached += depthwise_bytes(kind, 0, 0, form, p, from, size, low, high);
             from += (int64_t)p->stride_cells * p->channels;
         }
     }
     return reached;
 }
 
-/* Writes the numbers of the bits of a mask, from `base` on; a few more may be written behind. */
-INLINE int32_t list_bits(uint64_t mask, int32_t base, uint16_t *list, int32_t listed)
-{
-    const int32_t end = listed + (int32_t)__builtin_popcountll(mask);
-    /* most masks have few bits: without a branch that depends on their number */
-    UNROLL for (int i = 0; i < 2; i++, mask &= mask - 1)
-        list[listed + i] = (uint16_t)(base + (int32_t)V_LOWEST_BIT(mask));
-    for (listed += 2; listed < end; listed++, mask &= mask - 1)
-        list[listed] = (uint16_t)(base + (int32_t)V_LOWEST_BIT(mask));
-    return end;
-}
+/* ---- groups of positions ------------------------------------------------------------------------- */
 
-/* Lists the high bytes of one position; `listed` is how many above and below 0 there are. */
-INLINE void list_position(const int whole, const knsoc_packed *p, const uint8_t *high,
-                          uint16_t *above, uint16_t *below, int32_t *listed)
+/* Lists of a group are as long as its longest: from so many channels on it pays to sort positions by
+ * how many fours of theirs hold a high byte. */
+#define SORTED_CHANNELS 128
+#define LENGTHS 128
+
+TARGET static void place_outputs(const knsoc_packed *p, int32_t begin, int32_t end, int32_t *places)
 {
-    int32_t count_above = 0, count_below = 0;
-    for (int32_t c = 0; c < p->channels; c += (int32_t)BYTES) {
-        const VEC v = V_LOAD(high + c);
-        const int64_t left = p->channels - c;
-        const uint64_t there =
-            whole || left >= BYTES ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
-        count_above = list_bits(V_ABOVE_S8(v, 0) & there, c, above, count_above);
-        count_below = list_bits(V_BELOW_S8(v, 0) & there, c, below, count_below);
-        if (p->most_high > 1 && (V_BEYOND_ONE_S8(v) & there))
-            for (int32_t level = 1; level < p->most_high; level++) {
-                count_above = list_bits(V_ABOVE_S8(v, level) & there, c, above, count_above);
-                count_below = list_bits(V_BELOW_S8(v, -level) & there, c, below, count_below);
-            }
+    const int32_t step = (int32_t)p->cell_step, cells = p->output_cells;
+    for (int32_t column = begin; column < end; column++, places += cells) {
+        const int32_t first = (int32_t)(column * p->column_step);
+        for (int32_t cell = 0; cell < cells; cell++)
+            places[cell] = first + cell * step;
     }
-    listed[0] = count_above;
-    listed[1] = count_below;
 }
 
-/* Lists the high bytes of groups of MR positions. The lists of a group are made equally long by a
- * channel behind the last one, whose weights are 0. */
+/* Orders positions. What fills the last group repeats one of them. */
+TARGET static void order_positions(const knsoc_packed *p, const knsoc_strip *strip, int32_t count)
+{
+    int32_t *order = strip->order, *lengths = strip->starts;
+    if (p->channels >= SORTED_CHANNELS) {
+        int32_t next[LENGTHS + 1] = {0};
+        const uint8_t *high = strip->high;
+        for (int32_t i = 0; i < count; i++, high += p->channels) {
+            const int32_t length = V_COUNT_FOURS(high, p->channels);
+            lengths[i] = length < LENGTHS ? length : LENGTHS - 1;
+            next[lengths[i] + 1]++;
+        }
+        for (int32_t length = 0; length < LENGTHS; length++)
+            next[length + 1] += next[length];
+        for (int32_t i = 0; i < count; i++)
+            order[next[lengths[i]]++] = i;
+    } else {
+        for (int32_t i = 0; i < count; i++)
+            order[i] = i;
+    }
+    for (int32_t i = count; i % MR; i++)
+        order[i] = order[count - 1];
+}
+
+/* Lists the high bytes of groups of MR positions, by fours.
+ *
+ * Products of four take a signed byte by one without a sign, so that weights come as weight + 128; what
+ * this adds depends on the sum of the high bytes only. */
 TARGET static void list_high(const knsoc_packed *p, const knsoc_strip *strip, int32_t count)
 {
-    const int64_t room = knsoc_strip_room(p);
-    const uint8_t *high = strip->high;
-    const VEC none = V_SET_S16((int16_t)p->channels);
-    for (int32_t i = 0; i < count; i += MR) {
-        const int32_t rows = count - i < MR ? count - i : MR;
-        int32_t listed[MR][2], most[2] = {0, 0};
-        uint16_t *lists = strip->events + 2 * i * room;
-        for (int32_t r = 0; r < rows; r++, high += p->channels) {
-            uint16_t *above = lists + 2 * r * room, *below = above + room;
-            if (p->channels % BYTES == 0)
-                list_position(1, p, high, above, below, listed[r]);
-            else
-                list_position(0, p, high, above, below, listed[r]);
-            for (int side = 0; side < 2; side++) {
-                const int32_t some = listed[r][side];
-                V_STORE(above + side * room + some, none);
-                most[side] = some > most[side] ? some : most[side];
+    const int32_t *order = strip->order;
+    int32_t *starts = strip->starts, *lists = strip->fours, *most = strip->most;
+    for (int32_t i = 0; i < count; i += MR, order += MR, starts += MR) {
+        for (int r = 0; r < MR; r++)
+            starts[r] = 0;
+        for (int32_t c = 0; c < p->channels; c += 4 * FOURS, lists += 2 * MR * LIST) {
+            const int32_t some = p->channels - c < 4 * FOURS ? p->channels - c : 4 * FOURS;
+            int32_t listed[MR];
+            *most = 0;
+            for (int r = 0; r < MR; r++) {
+                int32_t sum, *list = lists + 2 * r * LIST;
+                listed[r] = V_LIST_FOURS(strip->high + order[r] * (int64_t)p->channels + c, some,
+                                         c / 4, list, list + LIST, &sum);
+                starts[r] -= 128 * sum;
+                *most = listed[r] > *most ? listed[r] : *most;
             }
-        }
-        for (int side = 0; side < 2; side++) {
-            strip->most[2 * (i / MR) + side] = most[side];
-            for (int32_t r = 0; r < rows; r++) {
-                uint16_t *list = lists + (2 * r + side) * room;
-                for (int32_t e = listed[r][side] + HALF_LANES; e < most[side]; e += HALF_LANES)
-                    V_STORE(list + e, none);
-            }
+            for (int r = 0; r < MR; r++)
+                for (int32_t e = listed[r]; e < *most; e += LANES) {
+                    V_STORE(lists + 2 * r * LIST + e, V_ZERO());
+                    V_STORE(lists + (2 * r + 1) * LIST + e, V_ZERO());
+                }
+            most++;
         }
     }
 }
 
 /* ---- pointwise --------------------------------------------------------------------------------- */
 
-/* What the high bytes of a group of MR positions add to potentials, in multiples of 256. A function of
- * its own, since the compiler keeps sums in registers only where few loops add to them. */
-TARGET static __attribute__((noinline)) void add_high(const knsoc_packed *p,
-                                                      const knsoc_strip *strip, int64_t position,
-                                                      int64_t last, int32_t neuron,
-                                                      int16_t (*totals)[BLOCK])
+/* What the high bytes of a group of MR positions add to potentials of a block. */
+INLINE void add_high(const int rows, const int vectors, const knsoc_packed *p,
+                     const knsoc_strip *strip, int64_t group, const int8_t *weights,
+                     const int32_t *start, VEC (*sums)[NV])
 {
-    const int64_t room = knsoc_strip_room(p);
-    const int8_t *weights = p->high_rows + (int64_t)neuron * (p->channels + 1);
-    const int32_t *most = strip->most + 2 * (position / MR);
-    const uint16_t *above[MR], *below[MR];
-    UNROLL for (int r = 0; r < MR; r++) {
-        above[r] = strip->events + 2 * (position + r < last ? position + r : last) * room;
-        below[r] = above[r] + room;
-    }
-    int32_t a = 0, b = 0;
-    for (int first = 1; first || a < most[0] || b < most[1]; first = 0) {
-        V_ROW sums[MR];
-        UNROLL for (int r = 0; r < MR; r++)
-            sums[r] = V_ROW_ZERO();
-        const int32_t until_a = most[0] - a < p->high_flush ? most[0] : a + p->high_flush;
-        for (; a < until_a; a++)
-            UNROLL for (int r = 0; r < MR; r++)
-                sums[r] = V_ROW_ADD(sums[r], V_ROW_LOAD(weights + (int64_t)above[r][a] * BLOCK));
-        const int32_t until_b = most[1] - b < p->high_flush ? most[1] : b + p->high_flush;
-        for (; b < until_b; b++)
-            UNROLL for (int r = 0; r < MR; r++)
-                sums[r] = V_ROW_SUB(sums[r], V_ROW_LOAD(weights + (int64_t)below[r][b] * BLOCK));
-        UNROLL for (int r = 0; r < MR; r++)
-            V_ROW_WIDEN(totals[r], sums[r], first);
+    const int32_t parts = knsoc_strip_parts(p);
+    const int32_t *most = strip->most + group * parts, *end = most + parts;
+    const int32_t *list = strip->fours + group * parts * 2 * MR * LIST;
+    const VEC offset = V_SET_S32((int32_t)0x80808080);
+    for (; most < end; list += 2 * MR * LIST, most++)
+        for (const int32_t *at = list; at < list + *most; at++)
+            UNROLL for (int r = 0; r < rows; r++) {
+                const int8_t *w = weights + at[(2 * r + 1) * LIST];
+                const VEC x = V_SET_S32(at[2 * r * LIST]);
+                UNROLL for (int v = 0; v < vectors; v++)
+                    V_DOT_U8_HERE(sums[r][v], V_XOR(V_LOAD(w + v * BYTES), offset), x);
+            }
+    UNROLL for (int v = 0; v < vectors; v++) {
+        const VEC from = V_LOAD(start + v * LANES);
+        UNROLL for (int r = 0; r < rows; r++)
+            sums[r][v] = V_ADD_S32(from, V_SHIFT_8(sums[r][v]));
     }
 }
 
-/* `rows` positions from `position` on; rows that are not there repeat the last one. */
-INLINE void pointwise_rows(const int kind, const int form, const int rows, const int vectors,
-                           const knsoc_packed *p, const knsoc_strip *strip, int64_t position,
-                           int64_t last, const int8_t *weights, int32_t neuron, int64_t to,
-                           void *outputs)
+/* Of the first `rows` positions of a group, of which `left` exist. Returns how many activations are not
+ * zero. */
+INLINE int64_t pointwise_rows(const int form, const int rows, const int vectors,
+                              const knsoc_packed *p, const knsoc_strip *strip, int64_t group,
+                              int left, const int8_t *weights, int32_t neuron, void *outputs)
 {
     const int64_t pitch = (form == KNSOC_SUMS_WORDS ? 2 : 1) * (int64_t)p->channels;
+    const int32_t *order = strip->order + group * MR, *starts = strip->starts + group * MR;
+    const int32_t *start = p->start_n + neuron;
     const uint8_t *from[MR];
+    int64_t at[MR], positions[MR];
     VEC sums[MR][NV];
-    int16_t totals[MR][BLOCK];
     UNROLL for (int r = 0; r < rows; r++) {
-        const int64_t at = position + r < last ? position + r : last;
-        from[r] = strip->low + at * pitch;
+        at[r] = form == KNSOC_SUMS_SPLIT ? order[r] : group * MR + r;
+        from[r] = strip->low + at[r] * pitch;
+        UNROLL for (int v = 0; v < vectors; v++)
+            sums[r][v] = form == KNSOC_SUMS_WORDS   ? V_ZERO()
+                         : form == KNSOC_SUMS_SPLIT ? V_SET_S32(starts[r])
+                                                    : V_LOAD(start + v * LANES);
     }
     if (form == KNSOC_SUMS_SPLIT)
-        add_high(p, strip, position, last, neuron, totals);
-    UNROLL for (int v = 0; v < vectors; v++) {
-        const VEC start =
-            form == KNSOC_SUMS_WORDS ? V_ZERO() : V_LOAD(p->start_n + neuron + v * LANES);
-        UNROLL for (int r = 0; r < rows; r++)
-            sums[r][v] = form == KNSOC_SUMS_SPLIT
-                             ? V_ADD_S32(start, V_SHIFT_8(V_LOAD_S16_S32(totals[r] + v * LANES)))
-                             : start;
-    }
+        add_high(rows, vectors, p, strip, group, weights, start, sums);
     const int64_t end = 4 * (int64_t)p->quads;
     for (int64_t at = 0; at < end; at += 4, weights += NV * BYTES) {
         VEC w[NV];
@@ -332,72 +370,57 @@ INLINE void pointwise_rows(const int kind, const int form, const int rows, const
         UNROLL for (int r = 0; r < rows; r++) {
             const VEC x = V_SET_S32(four_bytes(from[r] + at));
             UNROLL for (int v = 0; v < vectors; v++)
-                sums[r][v] = dot(form == KNSOC_SUMS_WORDS ? DOT_S16 : kind, sums[r][v], x, w[v]);
+                if (form == KNSOC_SUMS_WORDS)
+                    V_DOT_S16_HERE(sums[r][v], x, w[v]);
+                else
+                    V_DOT_U8_HERE(sums[r][v], x, w[v]);
         }
     }
-    UNROLL for (int r = 0; r < rows; r++) {
-        const int64_t at = position + r < last ? position + r : last;
-        finish_vectors(vectors, p, to + at, neuron, sums[r], outputs);
-    }
+    UNROLL for (int r = 0; r < rows; r++)
+        positions[r] = strip->places[at[r]];
+    return finish_rows(rows, vectors, p, positions, left, neuron, sums, outputs);
 }
 
-/* Fetches the share of `bytes` that comes with part `part` of `parts`. */
-INLINE void fetch_part(const int8_t *from, int64_t bytes, int64_t part, int64_t parts)
+INLINE int64_t pointwise_neurons(const int form, const int vectors, const knsoc_packed *p,
+                                 const knsoc_strip *strip, int64_t count, const int8_t *weights,
+                                 int32_t neuron, void *outputs)
 {
-    const int64_t share = (bytes / parts + 127) & ~(int64_t)63, begin = part * share;
-    const int64_t end = begin + share < bytes ? begin + share : bytes;
-    for (int64_t at = begin; at < end; at += 64)
-        __builtin_prefetch(from + at, 0, 2);
+    const int64_t groups = count / MR;
+    const int left = (int)(count - groups * MR);
+    int64_t sent = 0;
+    for (int64_t i = 0; i < groups; i++)
+        sent += pointwise_rows(form, MR, vectors, p, strip, i, MR, weights, neuron, outputs);
+    if (left > MR / 2)
+        sent += pointwise_rows(form, MR, vectors, p, strip, groups, left, weights, neuron, outputs);
+    else if (left > 0)
+        sent += pointwise_rows(form, MR / 2, vectors, p, strip, groups, left, weights, neuron,
+                               outputs);
+    return sent;
 }
 
-INLINE void pointwise_neurons(const int kind, const int form, const int vectors,
-                              const knsoc_packed *p, const knsoc_strip *strip, int64_t count,
-                              const int8_t *weights, int32_t neuron, int64_t to, void *outputs)
-{
-    const int half = MR / 2;
-    const int64_t parts = count / MR + 1;
-    /* later strips find them in the second cache */
-    const int fetches = to == 0 && neuron + BLOCK < p->neurons;
-    const int64_t next = fetches ? (int64_t)p->quads * 4 * BLOCK : 0;
-    const int64_t rows = form == KNSOC_SUMS_SPLIT && fetches ? (p->channels + 1) * (int64_t)BLOCK : 0;
-    const int8_t *high =
-        rows ? p->high_rows + (neuron + BLOCK) * (int64_t)(p->channels + 1) : weights;
-    int64_t i = 0;
-    for (; i + half < count; i += MR) {
-        /* the next block's weights, of which some are needed in no order that a CPU foresees */
-        fetch_part(weights + next, next, i / MR, parts);
-        fetch_part(high, rows, i / MR, parts);
-        pointwise_rows(kind, form, MR, vectors, p, strip, i, count - 1, weights, neuron, to,
-                       outputs);
-    }
-    if (i + 1 < count)
-        pointwise_rows(kind, form, half, vectors, p, strip, i, count - 1, weights, neuron, to,
-                       outputs);
-    else if (i < count)
-        pointwise_rows(kind, form, 1, vectors, p, strip, i, count - 1, weights, neuron, to, outputs);
-}
-
-/* `count` positions of a strip, from output position `to` on. */
-INLINE void pointwise_strip(const int kind, const int form, const knsoc_packed *p,
-                            const knsoc_strip *strip, int64_t count, int64_t to, void *outputs)
+/* `count` positions of a strip. */
+INLINE int64_t pointwise_strip(const int form, const knsoc_packed *p, const knsoc_strip *strip,
+                               int64_t count, void *outputs)
 {
     const int64_t block_bytes = (int64_t)p->quads * 4 * BLOCK;
     const int8_t *weights = p->dense;
+    int64_t sent = 0;
     for (int32_t n = 0; n < p->neurons; n += BLOCK, weights += block_bytes) {
         const int32_t vectors = (p->neurons - n + LANES - 1) / LANES;
         /* rows share a vector of weights: with few vectors as well, they are what keeps a CPU busy */
 #if NV == 4
         if (vectors == 1)
-            pointwise_neurons(kind, form, 1, p, strip, count, weights, n, to, outputs);
+            sent += pointwise_neurons(form, 1, p, strip, count, weights, n, outputs);
         else if (vectors == 2)
-            pointwise_neurons(kind, form, 2, p, strip, count, weights, n, to, outputs);
+            sent += pointwise_neurons(form, 2, p, strip, count, weights, n, outputs);
         else
 #endif
         if (vectors < NV)
-            pointwise_neurons(kind, form, NV - 1, p, strip, count, weights, n, to, outputs);
+            sent += pointwise_neurons(form, NV - 1, p, strip, count, weights, n, outputs);
         else
-            pointwise_neurons(kind, form, NV, p, strip, count, weights, n, to, outputs);
+            sent += pointwise_neurons(form, NV, p, strip, count, weights, n, outputs);
     }
+    return sent;
 }
 
 INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
@@ -405,15 +428,20 @@ INLINE int64_t separable(const int kind, const int form, const knsoc_packed *p,
 {
     const knsoc_strip strip = place_strip(p, scratch);
     const int32_t step = knsoc_strip_columns(p);
-    int64_t reached = 0;
+    int64_t reached = 0, sent = 0;
     for (int32_t x = 0; x < p->output_columns; x += step) {
         const int32_t end = x + step < p->output_columns ? x + step : p->output_columns;
         const int32_t count = (end - x) * p->output_cells;
         reached += depthwise_columns(kind, form, p, inputs, x, end, strip.low, strip.high);
-        if (form == KNSOC_SUMS_SPLIT)
+        place_outputs(p, x, end, strip.places);
+        if (form == KNSOC_SUMS_SPLIT) {
+            order_positions(p, &strip, count);
             list_high(p, &strip, count);
-        pointwise_strip(kind, form, p, &strip, count, (int64_t)x * p->output_cells, outputs);
+        }
+        sent += pointwise_strip(form, p, &strip, count, outputs);
     }
+    if (p->sent)
+        *p->sent += sent;
     return reached;
 }
 

@@ -57,35 +57,51 @@ INLINE void finish(const knsoc_packed *p, int64_t position, int32_t neuron, VEC 
         V_STORE_U8((uint8_t *)outputs + at, fire_lanes(p, neuron, potentials), left);
 }
 
-/* The same for `vectors` vectors of neighbouring neurons. */
-INLINE void finish_vectors(const int vectors, const knsoc_packed *p, int64_t position,
-                           int32_t neuron, const VEC *potentials, void *outputs)
+/* The same for `rows` positions, of which `left` exist, and `vectors` vectors of neighbouring neurons.
+ * Returns how many activations are not zero, where they are stored by blocks. */
+INLINE int64_t finish_rows(const int rows, const int vectors, const knsoc_packed *p,
+                           const int64_t *positions, int left, int32_t neuron, VEC (*sums)[NV],
+                           void *outputs)
 {
+    int64_t sent = 0;
 #ifdef V_STORE_BLOCK_U8
-    /* without a vector in which some neuron does not exist, one narrowing does for all */
-    if (p->fire.form == KNSOC_FIRE_LINE && p->neurons - neuron >= vectors * LANES) {
-        const float *slope = p->fire.slope_n + neuron, *offset = p->fire.offset_n + neuron;
-        VEC levels[NV];
-        UNROLL for (int v = 0; v < vectors; v++)
-            levels[v] = V_LINE_BELOW(potentials[v], slope + v * LANES, offset + v * LANES,
-                                     p->fire.levels);
-        V_STORE_BLOCK_U8(vectors, (uint8_t *)outputs + position * p->neurons + neuron, levels);
-        return;
-    }
-    if (p->fire.form == KNSOC_FIRE_TABLE && p->neurons - neuron >= vectors * LANES) {
-        const int32_t *thresholds = p->fire.thresholds_mn + neuron;
-        VEC levels[NV];
-        UNROLL for (int v = 0; v < vectors; v++)
-            levels[v] = V_ZERO();
-        for (int32_t m = 0; m < p->fire.levels; m++, thresholds += p->padded_neurons)
+    /* one narrowing for all vectors; the tables of neurons that do not exist are there */
+    const int32_t neurons = p->neurons, levels = p->fire.levels, form = p->fire.form;
+    if (form != KNSOC_FIRE_NOT) {
+        if (form == KNSOC_FIRE_LINE) {
+            const float *slope = p->fire.slope_n + neuron, *offset = p->fire.offset_n + neuron;
             UNROLL for (int v = 0; v < vectors; v++)
-                levels[v] = V_COUNT_ABOVE(levels[v], potentials[v], V_LOAD(thresholds + v * LANES));
-        V_STORE_BLOCK_U8(vectors, (uint8_t *)outputs + position * p->neurons + neuron, levels);
-        return;
+                UNROLL for (int r = 0; r < rows; r++)
+                    sums[r][v] = V_LINE_BELOW(sums[r][v], slope + v * LANES, offset + v * LANES,
+                                              levels);
+        } else {
+            const int64_t pitch = p->padded_neurons;
+            UNROLL for (int r = 0; r < rows; r++) {
+                const int32_t *thresholds = p->fire.thresholds_mn + neuron;
+                VEC counts[NV];
+                UNROLL for (int v = 0; v < vectors; v++)
+                    counts[v] = V_ZERO();
+                for (int32_t m = 0; m < levels; m++, thresholds += pitch)
+                    UNROLL for (int v = 0; v < vectors; v++)
+                        counts[v] = V_COUNT_ABOVE(counts[v], sums[r][v],
+                                                  V_LOAD(thresholds + v * LANES));
+                UNROLL for (int v = 0; v < vectors; v++)
+                    sums[r][v] = counts[v];
+            }
+        }
+        uint8_t *to = (uint8_t *)outputs + neuron;
+        UNROLL for (int r = 0; r < rows; r++)
+            if (r < left)
+                sent += V_STORE_BLOCK_U8(vectors, to + positions[r] * neurons, sums[r],
+                                         neurons - neuron);
+        return sent;
     }
 #endif
-    UNROLL for (int v = 0; v < vectors; v++)
-        finish(p, position, neuron + v * LANES, potentials[v], outputs);
+    UNROLL for (int r = 0; r < rows; r++)
+        if (r < left)
+            UNROLL for (int v = 0; v < vectors; v++)
+                finish(p, positions[r], neuron + v * LANES, sums[r][v], outputs);
+    return sent;
 }
 
 TARGET static void vector_fire(const knsoc_packed *p, const int32_t *potentials, int64_t positions,
@@ -137,38 +153,39 @@ INLINE void dense_rows(const int kind, const int rows, const int vectors, const 
             }
         }
     }
-    UNROLL for (int r = 0; r < rows; r++)
-        finish_vectors(vectors, p, positions[r], neuron, sums[r], outputs);
+    finish_rows(rows, vectors, p, positions, rows, neuron, sums, outputs);
 }
 
-/* Steps such that neighbouring outputs come one after another, also where columns lie across. */
-INLINE void advance_along_outputs(knsoc_cursor *cursor, const knsoc_packed *p)
-{
-    if (p->column_step > p->cell_step) {
-        knsoc_advance(cursor, p);
-    } else if (++cursor->column == p->output_columns) {
-        cursor->column = 0;
-        cursor->cell++;
-    }
-}
-
-/* All output positions for one block of neurons. */
+/* All output positions for one block of neurons, in the order in which outputs lie. */
 INLINE void dense_neurons(const int kind, const int most_rows, const int vectors,
                           const knsoc_packed *p, const uint8_t *inputs, int64_t cell,
                           int64_t column, const int8_t *weights, int32_t neuron, void *outputs)
 {
     const int64_t count = (int64_t)p->output_columns * p->output_cells;
+    const int by_cells = p->column_step > p->cell_step;
+    const int64_t next_cell = p->stride_cells * cell, next_column = p->stride_columns * column;
+    const int64_t next = by_cells ? next_cell : next_column;
+    const int64_t step = by_cells ? p->cell_step : p->column_step;
+    const int32_t run = by_cells ? p->output_cells : p->output_columns;
+    /* from behind a run to the next */
+    const int64_t turn = (by_cells ? next_column : next_cell) - run * next;
+    const int64_t turn_step = (by_cells ? p->column_step : p->cell_step) - run * step;
     const uint8_t *from[MOST_ROWS];
-    int64_t positions[MOST_ROWS];
-    knsoc_cursor cursor = {0, 0};
+    int64_t positions[MOST_ROWS], position = 0;
+    int32_t left = run;
     for (int64_t i = 0; i < count; i += most_rows) {
         const int rows = count - i < most_rows ? (int)(count - i) : most_rows;
         int r = 0;
         for (; r < rows; r++) {
-            from[r] = inputs + cursor.column * p->stride_columns * column +
-                      cursor.cell * p->stride_cells * cell;
-            positions[r] = knsoc_output_position(cursor, p);
-            advance_along_outputs(&cursor, p);
+            from[r] = inputs;
+            positions[r] = position;
+            inputs += next;
+            position += step;
+            if (--left == 0) {
+                left = run;
+                inputs += turn;
+                position += turn_step;
+            }
         }
         if (rows == 1) {
             dense_rows(kind, 1, vectors, p, from, column, weights, positions, neuron, outputs);
@@ -237,12 +254,11 @@ TARGET static void vector_dense(const knsoc_packed *p, const uint8_t *inputs, vo
 
 TARGET static void vector_pointwise(const knsoc_packed *p, const int16_t *sums, void *outputs)
 {
-    /* the sums of one position are the only segment, the map of sums is one column */
+    /* a window is one position of the map of sums */
     knsoc_packed one = *p;
-    one.output_cells = p->output_columns * p->output_cells;
-    one.output_columns = one.stride_cells = one.stride_columns = 1;
-    one.cell_step = 1;
-    dense_all(DOT_S16, &one, (const uint8_t *)sums, 2 * (int64_t)p->channels, 0, outputs);
+    one.stride_cells = one.stride_columns = 1;
+    const int64_t cell = 2 * (int64_t)p->channels;
+    dense_all(DOT_S16, &one, (const uint8_t *)sums, cell, cell * p->output_cells, outputs);
 }
 
 #ifndef V_OWN_EVENTS
@@ -594,6 +610,28 @@ TARGET static void vector_pool_max(const knsoc_window *window_x, const knsoc_win
                 for (int32_t dy = y.begin; dy < y.end; dy++, cell += neurons)
                     for (int32_t n = 0; n < neurons; n++)
                         pooled[n] = pooled[n] > cell[n] ? pooled[n] : cell[n];
+            }
+        }
+    }
+}
+
+/* ---- sums of potentials -------------------------------------------------------------------------- */
+
+TARGET static void vector_pool_sum(const knsoc_window *window_x, const knsoc_window *window_y,
+                                   int32_t neurons, const int32_t *potentials, int32_t *pooled)
+{
+    for (int32_t ox = 0; ox < window_x->output; ox++) {
+        const knsoc_taps x = knsoc_taps_inside(window_x, ox);
+        for (int32_t oy = 0; oy < window_y->output; oy++, pooled += neurons) {
+            const knsoc_taps y = knsoc_taps_inside(window_y, oy);
+            memset(pooled, 0, (size_t)neurons * sizeof *pooled);
+            for (int32_t dx = x.begin; dx < x.end; dx++) {
+                const int32_t *cell =
+                    potentials +
+                    ((int64_t)(x.origin + dx) * window_y->length + y.origin + y.begin) * neurons;
+                for (int32_t dy = y.begin; dy < y.end; dy++, cell += neurons)
+                    for (int32_t n = 0; n < neurons; n++)
+                        pooled[n] += cell[n];
             }
         }
     }

@@ -491,11 +491,13 @@ static result run(const layer *l, const knsoc_packed *packed, const knsoc_row *r
     const int64_t windows = (int64_t)conv->x.output * conv->y.output;
     const int only = op->image; /* one op, which reads the network's input */
     void *maps[2] = {take(l->inputs), take(output_bytes(op))};
+    const knsoc_op *framed_for[2] = {0};
     knsoc_plan plan = {
         .row = row,
         .ops = only ? op : ops,
         .op_count = only ? 1 : 2,
         .maps = only ? maps + 1 : maps,
+        .framed_for = framed_for,
         .image = take(l->inputs),
         .sums = take(4 * windows * conv->channels + KNSOC_SLACK),
         .potentials = take(4 * windows * conv->neurons),

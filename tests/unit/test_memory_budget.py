@@ -109,9 +109,9 @@ NETWORKS = {
 }
 
 PLAN_BYTES = {
-    "separable_stack": 1_029_632,
-    "event_convolutions": 619_648,
-    "dense_layers": 8_320,
+    "separable_stack": 980_096,
+    "event_convolutions": 607_104,
+    "dense_layers": 8_192,
 }
 """Measured. Who makes a plan larger for a reason writes the new number down here."""
 
