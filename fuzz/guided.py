@@ -1,12 +1,13 @@
 """Coverage guides the changes: ``python -m fuzz.guided template corpus/ -max_total_time=60``.
 
-Needs the package atheris. Options behind the name of a target are those of libFuzzer; without a
-folder the good files of the target are where it starts. The first fault ends the run and is
-written to ``crash-*``.
+Needs the package atheris. Options behind the name of a target are those of libFuzzer. It starts
+from the good files of the target and what is in the folder, which keeps what was found for the next
+run. The first fault ends the run and is written to ``crash-*``.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["kerasnsoc", "yaml", "wave", "chunk", "json"]):
-    from fuzz.run import check_seeds
+    from fuzz.run import HANG_SECONDS, STUCK_SECONDS, check_seeds, raise_hang
     from fuzz.targets import TARGETS, Target
 
 
@@ -38,17 +39,22 @@ def main() -> None:
         target = TARGETS[sys.argv[1]]()
         check_seeds(target)  # also imports what is imported late
 
+    signal.signal(signal.SIGPROF, raise_hang)
+
     def read(content: bytes) -> None:
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
         with suppress(*target.refusals):
             target.read(content)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
     with tempfile.TemporaryDirectory(prefix="kerasnsoc-fuzz-") as name:
         folder = Path(name)
         _write(target, folder)
         options = sys.argv[2:]
-        if all(option.startswith("-") for option in options):
-            options.append(str(folder / "corpus"))
-        arguments = [sys.argv[0], f"-dict={folder / 'tokens.dict'}", "-timeout=10", *options]
+        if all(option.startswith("-") or Path(option).is_dir() for option in options):
+            options.append(str(folder / "corpus"))  # behind one's own folder, which is written to
+        own = [f"-dict={folder / 'tokens.dict'}", f"-timeout={STUCK_SECONDS}"]
+        arguments = [sys.argv[0], *own, *options]
         atheris.Setup(arguments, read)
         atheris.Fuzz()
 

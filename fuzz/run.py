@@ -1,9 +1,9 @@
 """Every reader against random changes of good files: ``python -m fuzz.run --seconds 5``.
 
 A reader may accept a file or raise the errors that it documents; anything else, and anything that
-takes ten seconds, is a fault. Prints one line of JSON and exits with 1 if there was a fault, whose
-content is written to the folder of ``--findings``. ``python -m fuzz.guided`` lets coverage guide
-the changes instead.
+takes ten seconds of the processor, is a fault. Prints one line of JSON and exits with 1 if there
+was a fault, whose content is written to the folder of ``--findings``. ``python -m fuzz.guided``
+lets coverage guide the changes instead.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from fuzz.mutation import mutated
 from fuzz.targets import TARGETS, Target
 
 HANG_SECONDS = 10
+"""Of the processor, so that a busy machine hangs nothing."""
+STUCK_SECONDS = 600
+"""Of the clock, for a reader that waits for ever."""
 MOST_FINDINGS = 20
 
 
@@ -34,21 +37,37 @@ class Hang(BaseException):
     """A case took far too long; no `except Exception` may hide it."""
 
 
-def _alarm(number: int, stack: FrameType | None) -> None:
+def raise_hang(number: int, stack: FrameType | None) -> None:
+    """Handler of a signal."""
     raise Hang
+
+
+def start_clocks() -> None:
+    """Let `Hang` be raised if it takes too long until `stop_clocks`."""
+    signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+    signal.alarm(STUCK_SECONDS)
+
+
+def stop_clocks() -> None:
+    """Nothing takes too long any more."""
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.alarm(0)
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Alarms raise `Hang`, and warnings are errors."""
-    before = signal.signal(signal.SIGALRM, _alarm)
+    """Both clocks raise `Hang`, and warnings are errors."""
+    before = {
+        number: signal.signal(number, raise_hang) for number in (signal.SIGALRM, signal.SIGPROF)
+    }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        stop_clocks()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_seeds(target: Target) -> None:
@@ -71,7 +90,7 @@ def attack(
             break
         content = mutated(random.Random(seed * 10**9 + case), target.seeds, target.tokens)
         begin = time.perf_counter()
-        signal.alarm(HANG_SECONDS)
+        start_clocks()
         try:
             target.read(content)
             accepted += 1
@@ -82,7 +101,7 @@ def attack(
             fault = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
             if len(faults) < MOST_FINDINGS:
                 faults.setdefault(fault, content)
-        signal.alarm(0)
+        stop_clocks()
         slowest = max(slowest, time.perf_counter() - begin)
         done += 1
     return {

@@ -30,10 +30,22 @@ from types import ModuleType
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # every mutant is a fork
 
+OTHER_PROCESSES = (
+    "tests/hostile/test_hostile.py::test_time_memory_and_survival_under_limits",
+    "tests/hostile/test_hostile.py::test_the_script_writes_them_all",
+    "tests/unit/artifact/test_reader.py::test_loading_needs_neither_h5py_nor_keras",
+    "tests/unit/artifact/test_reader.py::test_importing_the_room_imports_no_h5py",
+)
+"""Tests whose interpreters do not have the change, and one that repeats others with files."""
+
 # hypothesis is loaded before pytest could rewrite it
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+OPTIONS += tuple(f"--deselect={test}" for test in OTHER_PROCESSES)
+OPTIONS += ("-k", "not xla")  # compilers take the most time and see the same Python
 SECONDS = 120
-"""A mutant that runs longer, such as in a loop without end, is noticed."""
+"""Of the processor. A mutant that runs longer, such as in a loop without end, is noticed."""
+WAITING_SECONDS = 1800
+"""Of the clock, for one that waits for ever."""
 
 _ARTIFACT = ("validation", "checks", "bounds", "geometry", "jsontext", "reader")
 
@@ -173,7 +185,8 @@ def survives(name: str, tree: ast.Module, tests: tuple[str, ...]) -> bool:
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(WAITING_SECONDS)
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
             os.dup2(nothing, descriptor)

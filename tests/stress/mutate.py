@@ -6,7 +6,7 @@ accepted then must be a valid network whose index says what the loaded network s
 ``--forward`` it must also run, and learn if it can. ``--over-time`` does so to networks over time,
 ``--every-network`` to these, networks that learn and all others. ``--hdf5-view`` changes the
 metadata of the HDF5 part, with ``--repair`` also its checksums, and asks `verify`, whose child
-process may die but nothing else.
+process may die but nothing else; ``--forked`` forks that child instead of starting an interpreter.
 
 A case depends on the seed and its number alone. ``--journal FILE`` writes down each block of 5,000
 cases and begins again behind the last one, so that a long run may be cut into pieces; a case in
@@ -40,6 +40,7 @@ from kerasnsoc.artifact.jsontext import canonical
 from kerasnsoc.artifact.layout import frame, seal
 from kerasnsoc_ext import firing, packing
 from tests.networks import events_network, every_kind, learning_networks, time_networks
+from tests.stress import forked_view
 from tests.stress.hdf5_checksums import Region, regions, repaired
 from tests.stress.journal import Journal
 
@@ -250,6 +251,8 @@ class Judge:
             try:
                 verify(data)
             except ArtifactError as error:
+                if "still reading" in str(error):
+                    return "stopped by the clock"
                 return "child died" if "exit status" in str(error) else "refused"
             return "agrees"
 
@@ -310,11 +313,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--journal", type=Path, help="go on behind the last block in this file")
     parser.add_argument("--hdf5-view", action="store_true", help="change HDF5 metadata and verify")
     parser.add_argument("--repair", action="store_true", help="repair HDF5 checksums")
+    parser.add_argument("--forked", action="store_true", help="the child of --hdf5-view is a fork")
     options = parser.parse_args(arguments)
     judge = Judge(options)
     name = "hdf5-view" if options.hdf5_view else "behind" if options.behind else "front"
     if options.hdf5_view:
         hdf5_check.BASE_SECONDS = VIEW_SECONDS
+        if options.forked:
+            forked_view.install()
         blocks = [regions(good.body) for good in judge.goods]
     remember_lines()
     setting = [name, options.forward, options.over_time, options.every_network, options.seed]

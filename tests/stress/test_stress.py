@@ -82,9 +82,12 @@ def test_a_journal_goes_on_behind_its_last_block_and_counts_the_case_that_died(t
         next(Journal(journal, ["behind", 8]).cases(1, Counter(), []))
 
 
-def test_libhdf5_on_repaired_metadata_kills_nobody():
-    report = run("mutate", "--hdf5-view", "--repair", "--cases", "15", "--seed", "7")
-    assert sum(report.get(name, 0) for name in ("agrees", "refused", "child died")) == 15
+@pytest.mark.parametrize(("cases", "how"), [("5", ()), ("100", ("--forked",))])
+def test_libhdf5_on_repaired_metadata_kills_nobody(cases, how):
+    report = run("mutate", "--hdf5-view", "--repair", "--cases", cases, "--seed", "7", *how)
+    outcomes = ("agrees", "refused", "child died", "stopped by the clock")
+    assert sum(report.get(name, 0) for name in outcomes) == int(cases)
+    assert not how or (report["agrees"] > 20 and report["refused"] > 20)
 
 
 def test_a_killed_save_leaves_a_whole_file():

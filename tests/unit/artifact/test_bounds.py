@@ -16,6 +16,7 @@ from kerasnsoc.artifact import (
     FullyConnectedParameters,
     InputConvolutionalParameters,
     InputDataParameters,
+    PoolingParameters,
     PoolingType,
     Reason,
     SeparableConvolutionalParameters,
@@ -308,3 +309,30 @@ def test_every_network_has_bounds_that_contain_zero(spec):
         assert (bound.high >= 0).all()
         largest = max(-int(bound.low.min()), int(bound.high.max()))
         assert bound.partial >= largest
+
+
+def test_pooling_of_spikes_sums_the_fullest_window_only_if_it_averages():
+    wide = {"pooling_width": 3, "pooling_height": 2}
+    for kind, cells in ((PoolingType.Max, 1), (PoolingType.Average, 6)):
+        p = PoolingParameters(pooling_type=kind, **wide)
+        bounds = layer_bounds(p, {}, (7, 5, 4), (-1, 3))
+        assert bounds.output_range == (-cells, 3 * cells)
+        assert (bounds.partial, bounds.low.tolist()) == (3 * cells, [-cells] * 4)
+    with pytest.raises(ArtifactError, match="a sum could reach") as caught:
+        layer_bounds(p, {}, (7, 5, 4), (0, 2**61))
+    assert caught.value.reason is Reason.OVERFLOW
+
+
+def test_over_time_a_sum_stays_within_32_bits():
+    inputs = InputDataParameters(input_width=1, input_height=1, input_channels=20_000, input_bits=8)
+    head = FullyConnectedParameters(num_neurons=1, weights_bits=8, activations_enabled=False)
+    spec = Builder().add("in", inputs).add("head", head).build(time_step=0.001)
+    spec.layers[1].variables["weights"][...] = 127
+    assert network_bounds(spec)["head"].partial == 20_000 * 255 * 127
+    wider = dataclasses.replace(inputs, input_channels=70_000)
+    spec = Builder().add("in", wider).add("head", head).build(time_step=0.001)
+    spec.layers[1].variables["weights"][...] = 127
+    with pytest.raises(ArtifactError, match="'head': a sum of one time step could reach") as caught:
+        network_bounds(spec)
+    assert caught.value.reason is Reason.OVERFLOW
+    assert network_bounds(dataclasses.replace(spec, time_step=None))["head"].partial > 2**31

@@ -12,9 +12,16 @@ from kerasnsoc.artifact import (
     InputConvolutionalParameters,
     InputDataParameters,
     LayerParameters,
+    PoolingParameters,
     PoolingType,
 )
-from kerasnsoc.artifact.geometry import Window, output_dims, spatial_geometry, window
+from kerasnsoc.artifact.geometry import (
+    Window,
+    output_dims,
+    pooling_windows,
+    spatial_geometry,
+    window,
+)
 
 sides = st.integers(1, 30)
 
@@ -117,3 +124,18 @@ def test_concat_refuses_unequal_maps():
 def test_the_base_record_is_no_layer():
     with pytest.raises(TypeError, match="LayerParameters"):
         output_dims(LayerParameters(), [])
+
+
+def test_windows_of_a_pooling_layer():
+    whole = PoolingParameters()
+    assert pooling_windows(whole, (7, 5)) == (Window(7, 7, 7, 0, 1), Window(5, 5, 5, 0, 1))
+    assert output_dims(whole, [(7, 5, 3)]) == (1, 1, 3)
+    wide = PoolingParameters(pooling_width=3, pooling_stride_x=2, pooling_height=2)
+    assert pooling_windows(wide, (8, 5)) == (Window(8, 3, 2, 0, 3), Window(5, 2, 2, 0, 2))
+    assert output_dims(wide, [(8, 5, 3)]) == (3, 2, 3)
+    padded = PoolingParameters(
+        pooling_width=3, pooling_height=4, pooling_stride_y=1, convolution_mode=ConvolutionMode.Same
+    )
+    assert pooling_windows(padded, (7, 5)) == (Window(7, 3, 3, 1, 3), Window(5, 4, 1, 1, 5))
+    with pytest.raises(ValueError, match="axis x: a window of 3 does not fit into 2"):
+        pooling_windows(wide, (2, 5))

@@ -169,3 +169,8 @@ def test_the_deepest_and_the_most_values_that_are_allowed_pass(around):
 
 def test_values_are_counted_over_all_members():
     assert check_plain({"a": [1, 2], "b": {"c": 3}}, "value", 9, 99) == 9
+
+
+def test_the_key_that_comes_twice_is_named():
+    with pytest.raises(ArtifactError, match="has the key 'b' twice"):
+        parse(b'{"a":1,"b":2,"b":3,"c":4}')

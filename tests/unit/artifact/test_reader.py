@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from kerasnsoc import artifact
 from kerasnsoc.artifact import ArtifactError, Reason, load, reader, to_bytes
+from kerasnsoc.artifact.jsontext import canonical
 from kerasnsoc.artifact.layout import frame, seal, user_block_size
 from tests.networks import events_network, every_kind
 
@@ -156,6 +158,18 @@ def test_a_forbidden_file_is_what_python_calls_it(path, monkeypatch):
         load(path)
 
 
+def test_what_is_no_file_is_called_by_its_name(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in (
+        (tmp_path, "folder"),
+        (tmp_path / "fifo", "pipe"),
+        ("/dev/zero", "device"),
+    ):
+        with pytest.raises(ArtifactError, match=f"is a {kind}, no regular file") as caught:
+            load(path)
+        assert caught.value.reason is Reason.UNREADABLE
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_truncated(path, monkeypatch):
     status = os.stat(path)
 
@@ -235,3 +249,22 @@ def test_importing_the_room_imports_no_h5py():
     subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}, check=True
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        (5, Reason.SHAPE),
+        ({"0": 3, "1": 2}, Reason.SHAPE),
+        ([reader.MAX_FILE_BYTES], Reason.LAYOUT),
+        ([reader.MAX_FILE_BYTES + 1], Reason.SHAPE),
+        ([1, 1, 1, 1], Reason.SHAPE),
+    ],
+)
+def test_shapes_of_arrays_have_limits(content, shape, reason):
+    parts = frame(content[:64], len(content))
+    index = json.loads(content[parts.index])
+    index["arrays"]["l1_weights"][1] = shape
+    with pytest.raises(ArtifactError) as caught:
+        load(seal(canonical(index), content[parts.body]))
+    assert caught.value.reason is reason

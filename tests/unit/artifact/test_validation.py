@@ -86,6 +86,16 @@ def test_a_long_inbound_is_cut_in_the_message():
     refused(changed(spec, 1, inbounds=("x" * 5000,)), Reason.GRAPH, r"fed by 'x{10,300}'\.\.\., ")
 
 
+def test_unlike_signals_are_named_up_to_the_eighth():
+    builder = Builder().add("in", DATA)
+    for number in range(10):
+        bits = 4 if number else 2
+        builder.add(f"b{number}", dataclasses.replace(DENSE, threshold_fire_bits=bits), ["in"])
+    builder.add("join", ConcatParameters(), [f"b{number}" for number in range(10)])
+    message = r"joins unlike signals \('b0': 2-bit activations, .*, 'b7': 4-bit activations\)"
+    refused(builder.build(), Reason.GRAPH, message)
+
+
 @given(network_specs())
 def test_whatever_the_strategy_draws_is_valid(spec):
     validate(spec)

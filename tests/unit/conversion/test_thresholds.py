@@ -1,5 +1,6 @@
 """Integer thresholds against the inequality that defines them, in exact fractions."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -60,6 +61,43 @@ def test_levels_equal_the_real_staircase_around_every_threshold(affine, stairs, 
             assert np.count_nonzero(potential > table[n].astype(np.int64)) == expected
 
 
+@given(affine=affines(), stairs=staircases())
+def test_edges_are_the_floors_of_the_real_ones(affine, stairs):
+    real = exact.real_thresholds(affine, stairs)
+    for n, row in enumerate(real):
+        for m in {0, 2**stairs.bits - 2}:
+            # the pre-activation on the edge is the staircase's own edge
+            assert real_value(affine, n, row[m]) == stairs.threshold + m * stairs.step_width
+    floors = np.array([[exact.saturate(math.floor(edge)) for edge in row] for row in real], "i4")
+    assert exact.exact_thresholds(affine, stairs).tolist() == floors.tolist()
+    assert exact.base_thresholds(affine, stairs.threshold).tolist() == floors[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda affine, stairs: exact.exact_thresholds(affine, stairs),
+        lambda affine, stairs: exact.real_thresholds(affine, stairs),
+        lambda affine, stairs: exact.base_thresholds(affine, stairs.threshold),
+        lambda affine, stairs: exact.output_mapping(affine),
+    ],
+)
+def test_no_filter_goes_without_its_bias(function):
+    stairs = Staircase(Fraction(1, 2), Fraction(1), Fraction(1), 2)
+    affine = Affine(Fraction(1), 0, [Fraction(3)] * 2, [Fraction(0)], [5, 6], 1)
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        function(affine, stairs)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_steps_are_those_of_four_bits(bits):
+    affine = Affine(Fraction(255), 0, [Fraction(3), Fraction(1, 3)], [Fraction(0)] * 2, [0, 0], 9)
+    found = exact.threshold_steps(affine, Fraction(2, 5), bits)
+    expected = [Fraction(9 * 255 * 2, 5) * scale * 2**bits / 16 for scale in affine.scales]
+    assert found.dtype == np.float32
+    assert found.tolist() == [float(exact.nearest_float32(value)) for value in expected]
+
+
 def test_a_tie_takes_the_lower_level():
     # with alpha = 1 / h and an even scale every edge is an integer potential
     affine = Affine(Fraction(1), 0, [Fraction(16)], [Fraction(0)], [0], 1)
@@ -96,6 +134,13 @@ def test_nearest_float32_has_no_nearer_neighbour(value):
         np.nextafter(found, np.float32(np.inf)),
     ):
         assert error <= abs(Fraction(float(neighbour)) - value)
+
+
+def test_nearest_float32_takes_the_even_one_of_two():
+    for middle, even in ((1, 0), (3, 4), (5, 4), (7, 8)):
+        for sign in (1, -1):
+            value = sign * (1 + Fraction(middle, 2**24))
+            assert exact.nearest_float32(value) == sign * np.float32(1 + even / 2**24)
 
 
 def test_nearest_float32_does_not_round_twice():

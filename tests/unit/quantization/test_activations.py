@@ -214,6 +214,7 @@ def test_configuration_holds_the_bit_width_and_what_every_layer_has():
         assert set(config) == {"name", "trainable", "dtype", "bitwidth"}
         assert config["bitwidth"] == 3
     assert ActivationDiscreteRelu().bitwidth == QuantizedReLU().bitwidth == 1
+    assert ActivationDiscreteRelu().supports_masking
 
 
 def test_an_abstract_activation_says_what_is_missing():

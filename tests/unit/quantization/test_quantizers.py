@@ -268,8 +268,13 @@ def test_scale_factors_cannot_be_changed():
 def test_default_arguments():
     quantizer = WeightQuantizer()
     assert (quantizer.threshold, quantizer.bitwidth, quantizer.max_scale_factor) == (3, 4, None)
-    assert MaxQuantizer().bitwidth == MaxPerAxisQuantizer().bitwidth == 4
     assert TrainableWeightQuantizer().threshold == 3
+    assert ScaleFactorQuantizer().scale_factors == 1
+    assert WeightFloat().get_config() == {"name": None, "trainable": True}
+    for cls in ALL:
+        config = cls().get_config()
+        assert (config["bitwidth"], config["max_scale_factor"]) == (4, None)
+        assert (config["name"], config["trainable"]) == (None, True)
     assert WeightQuantizer(1, 2).get_config()["threshold"] == 1
 
 
@@ -422,7 +427,9 @@ def test_a_trainable_quantizer_starts_as_the_fixed_one():
 def test_a_trainable_quantizer_is_built_once():
     quantizer = TrainableWeightQuantizer(name="mine")
     holder = quantizer.build((3,), name="quantizer_dw")
+    assert not quantizer.is_shared
     assert quantizer.build((5,)) is holder
+    assert quantizer.is_shared
     assert [w.path for w in holder.weights] == ["mine/threshold"]
     assert not TrainableWeightQuantizer(trainable=False).build((3,)).trainable_weights
 

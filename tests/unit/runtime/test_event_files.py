@@ -299,3 +299,14 @@ def test_a_long_file_takes_little_memory(write):
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("head", "event"), [(HEADER_2, EVENT_2), (b"", EVENT_BIN)])
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(write, head, event):
+    name = "shrinks.aedat" if head else "shrinks.bin"
+    path = write(head + event * (3 * BLOCK_EVENTS), name)
+    blocks = iter_events(path)
+    assert len(next(blocks)) == BLOCK_EVENTS
+    os.truncate(path, len(head) + len(event) * BLOCK_EVENTS)
+    with pytest.raises(ValueError, match="ended after"):
+        list(blocks)

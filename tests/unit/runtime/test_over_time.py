@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kerasnsoc.artifact import FilterParameters, PoolingParameters, PoolingType
 from kerasnsoc.energy import energy_of_run
 from kerasnsoc.nsoc.compatibility import create_from_model, model_hardware_incompatibilities
-from kerasnsoc.runtime import Model, TimeWindow, make_events
+from kerasnsoc.runtime import Filter, Model, Pooling, TimeWindow, make_events
+from kerasnsoc.runtime.over_time import TimeNetwork
 from tests.networks import events_network, time_networks
 
 
@@ -119,3 +121,73 @@ def test_a_call_that_fails_leaves_the_potentials_that_are_kept():
         np.testing.assert_array_equal(
             hurt.forward(quiet, stateful=True), calm.forward(quiet, stateful=True)
         )
+
+
+def cut(name, layers):
+    """The first layers of a network over time."""
+    spec = time_networks()[name]
+    return Model.from_spec(replace(spec, layers=spec.layers[:layers]))
+
+
+def test_evaluate_gives_the_units_of_the_trained_model():
+    for name, layers, unit in (
+        ("time_spikes", 3, lambda y: y),
+        ("time_events", 3, lambda y: y / np.float32(0.002)),
+        ("time_events", 4, lambda y: y),
+        ("time_image", 6, None),
+    ):
+        model = cut(name, layers)
+        x = sequences(model, 2, 60)
+        outputs = model.forward(x)
+        found = model.evaluate(x)
+        assert found.dtype == np.float32
+        if unit is None:
+            last = model.to_spec().layers[-1].variables
+            steps = np.where(last["threshold_fire_step"] == 0, 1, last["threshold_fire_step"])
+            expected = (outputs - last["threshold_fire"].astype(float)) / steps
+        else:
+            expected = unit(outputs.astype(np.float32))
+        np.testing.assert_array_equal(found, expected.astype(np.float32))
+        assert outputs.any()
+
+
+def test_what_has_no_unit_is_not_evaluated():
+    pooled, graded = cut("time_image", 2), cut("time_spikes", 2)
+    with pytest.raises(RuntimeError, match="'sum' pools what it gets; use forward"):
+        pooled.evaluate(sequences(pooled, 1, 2))
+    with pytest.raises(RuntimeError, match="'graded' has an activation"):
+        graded.evaluate(sequences(graded, 1, 2))
+    for model in (pooled, graded):
+        assert model.predict(sequences(model, 3, 2)).shape == (3,)
+
+
+def test_silence_in_between_changes_nothing(model):
+    x = sequences(model, 2, 12)
+    x[:, 3:10] = 0
+    x[1, 10:] = 0
+    whole = model.forward(x)
+    again = [model.forward(x[:, t : t + 1], stateful=True) for t in range(12)]
+    np.testing.assert_array_equal(np.concatenate(again, axis=1), whole)
+
+
+def test_layers_over_time_say_what_they_send_on(model):
+    spec = model.to_spec()
+    for layer, given in zip(model.layers, spec.layers, strict=True):
+        last = isinstance(given.parameters, FilterParameters)
+        assert (layer.output_bits == 32) == (last or layer.name == "head")
+    network = TimeNetwork(spec)
+    assert network.packed_nbytes > 0
+    assert network.plan_nbytes > 0
+    with pytest.raises(ValueError, match="no time_step; it runs in one pass"):
+        TimeNetwork(events_network())
+
+
+def test_layers_of_a_network_over_time_are_built_by_hand():
+    pooling = Pooling(PoolingType.Average, 2, 3, pooling_stride_x=1, name="p")
+    assert pooling.name == "p"
+    assert pooling.parameters == PoolingParameters(
+        pooling_type=PoolingType.Average, pooling_width=2, pooling_height=3, pooling_stride_x=1
+    )
+    assert Filter(2, "f").parameters == FilterParameters(order=2)
+    with pytest.raises(ValueError, match="order"):
+        Filter(3)

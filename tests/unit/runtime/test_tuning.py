@@ -87,6 +87,18 @@ def test_a_folder_that_cannot_be_written(folder, monkeypatch):
     assert tuning.crossover("any") is None
 
 
+@needs_vectors
+def test_a_disk_that_is_full_leaves_nothing_behind(folder, monkeypatch):
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tuning, "_time", lambda kernel: (0.25, 0.5))
+    monkeypatch.setattr(tuning.os, "replace", full)
+    without = tuning.crossover(KERNEL)
+    assert without != (0.25, 0.5)
+    assert list(folder.iterdir()) == []
+
+
 def test_off_and_scalar_touch_nothing(folder, monkeypatch):
     assert tuning.crossover("scalar") is None
     monkeypatch.setenv("KERASNSOC_TUNING", "off")
