@@ -87,7 +87,7 @@ cdef extern from "packed.h" nogil:
         int64_t column_step, cell_step
         int32_t neurons, padded_neurons
         const int8_t *dense
-        int32_t segments, quads
+        int32_t segments, quads, joined
         const int8_t *rows
         int32_t narrow, flush
         int64_t events_up_to, group_events_up_to
@@ -689,7 +689,7 @@ cdef class Network:
             p.column_step, p.cell_step = 1, columns.output
         p.neurons, p.padded_neurons = op.conv.neurons, packed.padded_neurons
         p.dense = <const int8_t *>_address(packed.dense)
-        p.segments, p.quads = packed.segments, packed.quads
+        p.segments, p.quads, p.joined = packed.segments, packed.quads, packed.joined
         p.rows = <const int8_t *>_address(packed.rows)
         p.narrow, p.flush = packed.narrow, min(packed.flush, INT32_MAX)
         share = self._crossover_of(packed, op.kind == KNSOC_FULLY)

@@ -34,6 +34,16 @@ SMALL_BYTES = 2**16
 """… and this much, so that padding a few neurons to whole vectors cannot exhaust the memory."""
 MAX_DEPTHWISE_TAPS = 64
 FLAT_CHANNELS = 256
+JOINED_CHANNELS = 3
+"""Windows over more channels have columns of which little more than whole quads is read."""
+
+JOINED_BYTES = 2**10
+"""Longest window that is joined."""
+
+COPIED_BYTES = 16
+COPY_IN_PRODUCTS = 64
+"""A copy takes about as long as four inputs for so many neurons."""
+
 WIDENED_WEIGHTS = 2**16
 """Weights that are held as floats at a time while sums are bounded."""
 
@@ -65,6 +75,7 @@ class Packed:
     fan_out_columns: npt.NDArray[np.int32]
     fan_out_bytes: npt.NDArray[np.uint8] | None
     segments: int
+    joined: bool
     quads: int
     dense: Int8s | None
     rows: Int8s | None
@@ -131,7 +142,7 @@ def pack(
         return None
     kernel_wk_n = weights_xycn.reshape(weights_xycn.shape[0], -1, neurons)
     rows = depthwise = strips = bits = nibbles = dense = None
-    period, flat = 0, False
+    period, flat, joined = 0, False, False
     if depthwise_xyc is None:
         low_n, high_n = _extremes(kernel_wk_n.reshape(-1, neurons), largest)
         largest_weight = max(-int(weights_xycn.min()), int(weights_xycn.max()))
@@ -148,10 +159,14 @@ def pack(
         narrow = bool(max(-low_n.min(), high_n.max()) <= INT16_MAX)
         if layout.small and largest == 1 and narrow and not fully:
             bits = _bits(weights_xycn, largest_weight, padded, layout.vector_bytes, allowed)
+        joined = _is_joined(kernel_wk_n, channels)
+        if joined:
+            kernel_wk_n = kernel_wk_n.reshape(1, -1, neurons)
         quads = -(-kernel_wk_n.shape[1] // 4)
         if bits is None or bits.tables is None:
             dense = _quads(kernel_wk_n, layout.dense_block)
-        framed = quads * 4 != kernel_wk_n.shape[1]
+        # what kernels read behind an input is there if they read a copy
+        framed = joined or quads * 4 != kernel_wk_n.shape[1]
     else:
         taps = depthwise_xyc.reshape(-1, channels)
         low_c, high_c = _extremes(taps, largest)
@@ -196,7 +211,8 @@ def pack(
         fan_out_bytes=None
         if (fan_out_cells == 1).all()
         else np.repeat(fan_out_cells, channels).astype(np.uint8),
-        segments=1 if depthwise is not None else columns[1],
+        segments=1 if depthwise is not None or joined else columns[1],
+        joined=joined,
         quads=quads,
         dense=dense,
         rows=rows,
@@ -306,6 +322,16 @@ def _bits(
     tables = _aligned(shape, np.int8)
     small_weights.fill_tables(weights_xycn, _event_order(vector_bytes), tables)
     return Bits(fit, tables, *small_weights.cut(weights_xycn))
+
+
+def _is_joined(weights_skn: Int8s, channels: int) -> bool:
+    """Whether joining windows pays: it saves products, but copies of 16 bytes have to be made."""
+    segments, size, neurons = weights_skn.shape
+    joined = -(-segments * size // 4)
+    saved = segments * -(-size // 4) - joined
+    copies = segments * -(-size // COPIED_BYTES)
+    pays = saved * neurons > COPY_IN_PRODUCTS * copies
+    return channels <= JOINED_CHANNELS and 4 * joined <= JOINED_BYTES and pays
 
 
 def _quads(weights_skn: Int8s, block: int) -> Int8s:

@@ -182,7 +182,8 @@ TILE_TARGET static void dense_by_tiles(const knsoc_packed *p, const uint8_t *inp
 
 static void dense(const knsoc_packed *p, const uint8_t *inputs, void *outputs)
 {
-    if ((int64_t)p->output_columns * p->output_cells < LEAST_POSITIONS || p->quads < LEAST_QUADS)
+    if (p->joined || p->quads < LEAST_QUADS ||
+        (int64_t)p->output_columns * p->output_cells < LEAST_POSITIONS)
         knsoc_row__avx512vnni.vector->dense(p, inputs, outputs);
     else
         dense_by_tiles(p, inputs, outputs);

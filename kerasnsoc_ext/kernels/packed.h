@@ -80,6 +80,7 @@ typedef struct knsoc_packed {
     int32_t neurons, padded_neurons;     /* padded to whole blocks of either form */
     const int8_t *dense;                 /* [block][segment][quad][neuron in block][4] */
     int32_t segments, quads;
+    int32_t joined;                      /* windows are copied, and are one segment each */
     const int8_t *rows;                  /* [event block][column][cell][channel][64]; fully
                                             connected: [input][padded neuron]; NULL: none */
     int32_t narrow;                      /* no potential leaves 16 bits */

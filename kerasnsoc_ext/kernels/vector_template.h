@@ -200,7 +200,6 @@ INLINE void dense_neurons(const int kind, const int most_rows, const int vectors
     }
 }
 
-/* `cell` and `column` are the bytes between neighbouring cells and columns of the input. */
 INLINE void dense_all(const int kind, const knsoc_packed *p, const uint8_t *inputs, int64_t cell,
                       int64_t column, void *outputs)
 {
@@ -234,9 +233,10 @@ TARGET static void vector_dense_split(const knsoc_packed *p, const uint8_t *inpu
 }
 #endif
 
-TARGET static void vector_dense(const knsoc_packed *p, const uint8_t *inputs, void *outputs)
+/* `cell` and `column` are the bytes between neighbouring cells and columns of the input. */
+TARGET static void dense_over(const knsoc_packed *p, const uint8_t *inputs, int64_t cell,
+                              int64_t column, void *outputs)
 {
-    const int64_t cell = p->channels, column = cell * p->framed_cells;
 #ifdef V_DENSE_IN_S16
     if (p->dots_in_s16 > 1) {
         V_DENSE_IN_S16(p, inputs, cell, column, outputs);
@@ -250,6 +250,66 @@ TARGET static void vector_dense(const knsoc_packed *p, const uint8_t *inputs, vo
     }
 #endif
     dense_all(DOT_U8, p, inputs, cell, column, outputs);
+}
+
+#define JOINED_BYTES 16384
+#define COPIED 16
+
+/* Copies a window's columns of `size` bytes one behind the other; what is written beyond, less than
+ * COPIED bytes, comes from behind the window. */
+INLINE void join_window(const knsoc_packed *p, const uint8_t *from, int64_t column, int64_t size,
+                        uint8_t *to)
+{
+    for (int32_t x = 0; x < p->size_columns; x++, from += column, to += size)
+        for (int64_t i = 0; i < size; i += COPIED)
+            memcpy(to + i, from + i, COPIED);
+}
+
+/* First layers have so few channels that the columns of a window, each filled up to quads, would take
+ * more of these than the window as a whole. */
+TARGET static void dense_joined(const knsoc_packed *p, const uint8_t *inputs, void *outputs)
+{
+    const int64_t cell = p->channels, column = cell * p->framed_cells;
+    const int64_t size = p->size_cells * cell, pitch = 4 * (int64_t)p->quads;
+    const int by_cells = p->column_step > p->cell_step;
+    const int64_t next_cell = p->stride_cells * cell, next_column = p->stride_columns * column;
+    const int32_t run = by_cells ? p->output_cells : p->output_columns;
+    const int32_t runs = by_cells ? p->output_columns : p->output_cells;
+    const int32_t fit = (int32_t)(JOINED_BYTES / pitch);
+    const int32_t piece = run < fit ? run : fit, together = fit / piece;
+    const int64_t output = p->neurons * (p->fire.form == KNSOC_FIRE_NOT ? 4 : 1);
+    const int64_t run_step = by_cells ? p->column_step : p->cell_step;
+    const int64_t step = by_cells ? p->cell_step : p->column_step;
+    uint8_t strip[JOINED_BYTES + KNSOC_SLACK];
+    knsoc_packed one = *p;
+    one.stride_cells = one.stride_columns = 1;
+    for (int32_t first = 0; first < runs; first += together)
+        for (int32_t begin = 0; begin < run; begin += piece) {
+            const int32_t some = runs - first < together ? runs - first : together;
+            const int32_t length = run - begin < piece ? run - begin : piece;
+            uint8_t *to = strip;
+            for (int32_t i = first; i < first + some; i++) {
+                const uint8_t *from = inputs + i * (by_cells ? next_column : next_cell) +
+                                      begin * (by_cells ? next_cell : next_column);
+                for (int32_t j = 0; j < length; j++, to += pitch) {
+                    join_window(p, from, column, size, to);
+                    from += by_cells ? next_cell : next_column;
+                }
+            }
+            one.output_columns = by_cells ? some : length;
+            one.output_cells = by_cells ? length : some;
+            dense_over(&one, strip, by_cells ? pitch : pitch * length,
+                       by_cells ? pitch * length : pitch,
+                       (uint8_t *)outputs + (first * run_step + begin * step) * output);
+        }
+}
+
+TARGET static void vector_dense(const knsoc_packed *p, const uint8_t *inputs, void *outputs)
+{
+    if (p->joined)
+        dense_joined(p, inputs, outputs);
+    else
+        dense_over(p, inputs, p->channels, (int64_t)p->channels * p->framed_cells, outputs);
 }
 
 TARGET static void vector_pointwise(const knsoc_packed *p, const int16_t *sums, void *outputs)
