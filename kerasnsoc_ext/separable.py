@@ -18,6 +18,9 @@ WORDS, BYTES, SPLIT = 1, 2, 3
 SPLIT_CHANNELS = 64
 """With fewer channels, listing high bytes takes longer than they save."""
 
+SPLIT_MOST_CHANNELS = 2**16
+"""So that 128 times the sum of a position's high bytes fits 32 bits."""
+
 MOST_HIGH = 127
 """Largest high byte: it has a sign."""
 
@@ -86,7 +89,8 @@ def sums_form(taps_tc: Int8s, low_c: Int64s, high_c: Int64s, largest: int) -> tu
     squares_c = (taps_tc.astype(np.int64) ** 2).sum(axis=0)
     deviation_c = np.maximum(np.sqrt(squares_c) * SPREAD * largest, 1e-9)
     beyond = float(np.mean([erfc(128 / (d * sqrt(2))) for d in deviation_c]))
-    if channels >= SPLIT_CHANNELS and most <= MOST_HIGH and beyond <= MOST_BEYOND:
+    fits = channels <= SPLIT_MOST_CHANNELS and most <= MOST_HIGH
+    if fits and channels >= SPLIT_CHANNELS and beyond <= MOST_BEYOND:
         return SPLIT, base_c
     return WORDS, np.zeros(channels, np.int64)
 

@@ -26,9 +26,9 @@ typedef struct knsoc_strip {
     uint8_t *high;
     /* of each group of MR positions, for 4 * FOURS channels at a time: fours of high bytes with one
      * that is not 0, and where their weights are in a block of these */
-    int32_t *fours; /* [group][part of the channels][MR][2][LIST] */
-    int32_t *most;  /* [group][part]: the length of these lists */
-    int32_t *order; /* [group][MR]: positions of the strip; these lists only */
+    int32_t *fours;  /* [group][part of the channels][MR][2][LIST] */
+    int32_t *most;   /* [group][part]: the length of these lists */
+    int32_t *order;  /* [group][MR]: positions of the strip, only of these lists */
     int32_t *starts; /* [group][MR]: what makes up for the weights' offset */
     int32_t *places; /* of each position: where its outputs are, in positions */
 } knsoc_strip;
@@ -350,11 +350,11 @@ INLINE int64_t pointwise_rows(const int form, const int rows, const int vectors,
     const int32_t *order = strip->order + group * MR, *starts = strip->starts + group * MR;
     const int32_t *start = p->start_n + neuron;
     const uint8_t *from[MR];
-    int64_t at[MR], positions[MR];
+    int64_t place[MR], positions[MR];
     VEC sums[MR][NV];
     UNROLL for (int r = 0; r < rows; r++) {
-        at[r] = form == KNSOC_SUMS_SPLIT ? order[r] : group * MR + r;
-        from[r] = strip->low + at[r] * pitch;
+        place[r] = form == KNSOC_SUMS_SPLIT ? order[r] : group * MR + r;
+        from[r] = strip->low + place[r] * pitch;
         UNROLL for (int v = 0; v < vectors; v++)
             sums[r][v] = form == KNSOC_SUMS_WORDS   ? V_ZERO()
                          : form == KNSOC_SUMS_SPLIT ? V_SET_S32(starts[r])
@@ -377,7 +377,7 @@ INLINE int64_t pointwise_rows(const int form, const int rows, const int vectors,
         }
     }
     UNROLL for (int r = 0; r < rows; r++)
-        positions[r] = strip->places[at[r]];
+        positions[r] = strip->places[place[r]];
     return finish_rows(rows, vectors, p, positions, left, neuron, sums, outputs);
 }
 

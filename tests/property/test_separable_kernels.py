@@ -158,12 +158,21 @@ def test_a_base_moves_sums_into_a_byte():
     assert (form, base.tolist()) == (separable.BYTES, [0, -255, 0])
 
 
-@pytest.mark.parametrize(("highest", "form"), [(32767, separable.SPLIT), (32768, separable.WORDS)])
-def test_high_bytes_have_a_sign(highest, form, monkeypatch):
+@pytest.mark.parametrize(
+    ("channels", "highest", "form"),
+    [
+        (64, 32767, separable.SPLIT),
+        (64, 32768, separable.WORDS),
+        (2**16, 32767, separable.SPLIT),
+        (2**16 + 1, 32767, separable.WORDS),
+    ],
+)
+def test_high_bytes_and_their_sums_are_bounded(channels, highest, form, monkeypatch):
     monkeypatch.setattr(separable, "MOST_BEYOND", 2.0)
-    taps = np.zeros((9, 64), np.int8)  # a mean of 0 puts the base at -128, or at the lowest
-    low, high = np.zeros(64, np.int64), np.full(64, highest, np.int64)
+    taps = np.zeros((9, channels), np.int8)  # a mean of 0 puts the base at -128, or at the lowest
+    low, high = np.zeros(channels, np.int64), np.full(channels, highest, np.int64)
     found, base = separable.sums_form(taps, low, high, 255)
     assert found == form
     if form == separable.SPLIT:
         assert ((high - base) // 256 <= 127).all()
+        assert 128 * channels * 128 < 2**31
