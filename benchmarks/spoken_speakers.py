@@ -36,7 +36,7 @@ from kerasnsoc.zoo.kws.spoken_digits import (
 from kerasnsoc.zoo.recipes.fitting import fit, measure, measure_integer
 from kerasnsoc.zoo.recipes.sounds import COPIES, KWS_VOICES
 from kerasnsoc.zoo.recipes.task import Data, Schedule
-from kerasnsoc.zoo.recipes.variations import other_channels
+from kerasnsoc.zoo.recipes.variations import between_voices, other_channels
 
 TASK = KWS_VOICES
 
@@ -67,6 +67,7 @@ def split(digits: SpokenDigits, copies: Samples, speaker: str) -> Data:
         "Free Spoken Digit Dataset",
         f"all takes of {speaker}",
         augment=other_channels,
+        mix=between_voices,
     )
 
 
@@ -80,7 +81,7 @@ def train(data: Data, seed: int, most_epochs: int | None) -> dict[str, float]:
         if step.bits is not None:
             inputs, weights, activations = step.bits
             model = ns.quantize(model, weights, activations, inputs)
-        schedule = Schedule("cosine", step.rate)
+        schedule = Schedule("cosine", step.rate, average=step.average)
         epochs = step.epochs if most_epochs is None else min(step.epochs, most_epochs)
         fit(model, TASK, data, epochs, schedule, batch=TASK.batch, seed=seed)
         result[step.name] = measure(model, TASK, data)

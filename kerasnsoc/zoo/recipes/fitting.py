@@ -47,9 +47,14 @@ class Batches(keras.utils.PyDataset):
         augment: Any = None,
         seed: int | None = None,
         crop: int | None = None,
+        mix: Any = None,
     ) -> None:
         super().__init__()
         self._x, self._y, self._batch = x, y, batch
+        self._mix = mix
+        self._same = (
+            [] if mix is None else [np.flatnonzero(y == c) for c in range(int(y.max()) + 1)]
+        )
         self._scaling = scaling
         self._augment = augment
         self._seed = seed
@@ -70,6 +75,10 @@ class Batches(keras.utils.PyDataset):
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         x = self._x[chosen]
         rng = np.random.default_rng([self._seed or 0, self._epoch, index])
+        if self._mix is not None:
+            same = [self._same[label] for label in self._y[chosen]]
+            others = [clips[rng.integers(len(clips))] for clips in same]
+            x = self._mix(x, self._x[others], rng)
         if self._augment is not None:
             x = self._augment(x, rng)
         if self._crop is not None:
@@ -276,7 +285,10 @@ def _batches(
         batches = _boxes(model, data, "train", batch, seed)
     else:
         scaling = scaling_of(model, task)
-        batches = Batches(data.train_x, data.train_y, batch, scaling, data.augment, seed, crop)
+        batches = Batches(
+            *(data.train_x, data.train_y, batch, scaling),
+            *(data.augment, seed, crop, data.mix),
+        )
     return batches, len(batches)
 
 
@@ -343,4 +355,7 @@ def _optimizer(schedule: Schedule, epochs: int, steps: int) -> tuple[Any, list[A
         callbacks.append(keras.callbacks.LearningRateScheduler(plan))
     if schedule.momentum:
         return keras.optimizers.SGD(rate, momentum=schedule.momentum), callbacks
+    if schedule.average:
+        adam = keras.optimizers.Adam(rate, use_ema=True, ema_momentum=schedule.average)
+        return adam, callbacks
     return keras.optimizers.Adam(rate), callbacks

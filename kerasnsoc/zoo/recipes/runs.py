@@ -101,7 +101,7 @@ def run_recipe(
             task,
             data,
             epochs,
-            Schedule("cosine", step.rate),
+            Schedule("cosine", step.rate, average=step.average),
             batch=task.batch,
             seed=seed + index,
             backup=folder / f"backup_{index}",

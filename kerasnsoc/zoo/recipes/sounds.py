@@ -22,7 +22,7 @@ from kerasnsoc.zoo.kws.spoken_digits import (
 )
 from kerasnsoc.zoo.recipes.images import find
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
-from kerasnsoc.zoo.recipes.variations import other_channels
+from kerasnsoc.zoo.recipes.variations import between_voices, other_channels
 
 COPIES = 10
 """Of each recording in the training set: one as it is, the others varied."""
@@ -40,7 +40,7 @@ def load_digits(path: Path | None, seed: int) -> Data:
 
 def load_digits_for_voices(path: Path | None, seed: int) -> Data:
     """The same, with another voice and microphone for each clip in each epoch."""
-    return replace(load_digits(path, seed), augment=other_channels)
+    return replace(load_digits(path, seed), augment=other_channels, mix=between_voices)
 
 
 def load_first_digits(path: Path | None, seed: int) -> Data:
@@ -147,7 +147,7 @@ KWS_VOICES = replace(
     KWS,
     name="kws-voices",
     load=load_digits_for_voices,
-    steps=(Step(5, 3e-3), Step(5, 1.5e-3, (8, 4, 4))),
+    steps=(Step(8, 3e-3, average=0.99), Step(6, 5e-4, (8, 4, 4), average=0.99)),
 )
 """For speakers who are not in the training set, see `benchmarks.spoken_speakers`."""
 

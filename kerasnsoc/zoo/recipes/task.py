@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kerasnsoc.zoo.recipes.records import Records
 
 Augmentation = Callable[[npt.NDArray[Any], np.random.Generator], npt.NDArray[Any]]
+Mixture = Callable[[npt.NDArray[Any], npt.NDArray[Any], np.random.Generator], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Data:
         What was loaded and what `test_x` is of it.
     augment : callable, optional
         ``(batch, generator) -> batch``, applied while training.
+    mix : callable, optional
+        ``(batch, others, generator) -> batch``, applied before; the others have the same labels.
     extra : dict
         What the record of a trained network keeps beside, such as the ranges of features.
     detection : dict
@@ -48,6 +51,7 @@ class Data:
     name: str
     split: str
     augment: Augmentation | None = None
+    mix: Mixture | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     detection: dict[str, Any] = field(default_factory=dict)
     records: Records | None = None
@@ -71,6 +75,9 @@ class Schedule:
         0 takes Adam, otherwise gradient descent with this momentum.
     batch : int, optional
         Default: that of the task.
+    average : float
+        With Adam: the training ends with a mean of the weights, in which those of each step before
+        count this many times as much as those of the next. 0 keeps the last ones.
     """
 
     kind: Literal["constant", "cosine", "cyclic", "exponential"]
@@ -80,6 +87,7 @@ class Schedule:
     mode: str = "triangular"
     momentum: float = 0.0
     batch: int | None = None
+    average: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ class Step:
         Of the first layer's weights, the other weights, and the activations; None for float.
     last : (str, int), optional
         An activation with another number of bits.
+    average : float
+        See `Schedule`.
     crop : int, optional
         Side of random squares that are cut out of the images to train on; default: whole images.
         A network of convolutions with a global pooling learns from them as well, and faster.
@@ -105,6 +115,7 @@ class Step:
     bits: tuple[int, int, int] | None = None
     last: tuple[str, int] | None = None
     crop: int | None = None
+    average: float = 0.0
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 _CHANNEL_SPREAD = 0.6
+_MIXED, _MOST_OF_OTHER = 0.5, 0.5
 
 
 def flip_shift_cut(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
@@ -93,3 +94,27 @@ def other_channels(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray
     constants = rng.normal(0, _CHANNEL_SPREAD, (len(x), 1, *spread.shape)) * spread
     moved: npt.NDArray[Any] = np.clip(np.rint(x + constants), 0, 255).astype(x.dtype)
     return moved
+
+
+def between_voices(
+    x: npt.NDArray[Any], others: npt.NDArray[Any], rng: np.random.Generator
+) -> npt.NDArray[Any]:
+    """Features of half of the clips, each moved towards those of another clip of the same word.
+
+    Up to half of the way, at random: what lies between two voices is taken for a third one.
+
+    Parameters
+    ----------
+    x, others : ndarray of uint8, shape (n, frames, coefficients, 1)
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of uint8
+        Of the same shape.
+    """
+    is_mixed = rng.random(len(x)) < _MIXED
+    share = np.where(is_mixed, rng.uniform(0, _MOST_OF_OTHER, len(x)), 0)
+    share = share.reshape(-1, *[1] * (x.ndim - 1))
+    mixed: npt.NDArray[Any] = np.rint(x * (1 - share) + others * share).astype(x.dtype)
+    return mixed

@@ -21,6 +21,7 @@ from kerasnsoc.zoo.recipes.runs import run_recipe
 from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
 from kerasnsoc.zoo.recipes.variations import (
+    between_voices,
     flip_shift_cut,
     mirror,
     other_channels,
@@ -255,6 +256,53 @@ def test_other_channels_clip_at_eight_bits():
     np.testing.assert_array_equal(other_channels(still, np.random.default_rng(0)), still)
 
 
+def test_half_of_the_clips_move_up_to_half_of_the_way_to_another():
+    x = np.zeros((2000, 3, 2, 1), np.uint8)
+    mixed = between_voices(x, np.full_like(x, 200), np.random.default_rng(0))
+    assert mixed.shape == x.shape
+    assert mixed.dtype == np.uint8
+    way = mixed.reshape(len(x), -1)
+    assert np.ptp(way, axis=1).max() == 0
+    moved = way[way[:, 0] > 0, 0]
+    assert 900 < len(moved) < 1100
+    assert 95 < moved.max() <= 100
+    assert 45 < moved.mean() < 55
+    again = between_voices(x, np.full_like(x, 200), np.random.default_rng(0))
+    np.testing.assert_array_equal(mixed, again)
+
+
+def test_clips_are_mixed_with_those_of_their_word_only():
+    y = np.repeat(np.arange(3), 20)
+    x = (10 * y + np.tile(np.arange(20) % 10, 3)).astype(np.uint8).reshape(-1, 1, 1, 1)
+    seen = []
+
+    def mix(batch, others, rng):
+        seen.append((batch.reshape(-1), others.reshape(-1)))
+        return others
+
+    batches = Batches(x, y, 16, (1.0, 0.0), seed=1, mix=mix)
+    features, labels = zip(*(batches[i] for i in range(len(batches))), strict=True)
+    words = np.concatenate(features).reshape(-1) // 10
+    np.testing.assert_array_equal(words, np.concatenate(labels))
+    own, others = (np.concatenate(part) for part in zip(*seen, strict=True))
+    assert (own != others).mean() > 0.7
+
+
+def test_a_training_may_end_with_a_mean_of_its_weights():
+    def weights_after(average, epochs):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((6, 6, 1), name="input")
+        model = keras.Model(image, conv_block(image, 3, 3, pooling="global_avg", name="conv"))
+        schedule = Schedule("constant", 1e-2, average=average)
+        options = {"batch": 16, "seed": 1, "echo": lambda line: None}
+        fitting.fit(model, TASK, bright_corner(None, 1), epochs, schedule, **options)
+        return np.concatenate([w.numpy().reshape(-1) for w in model.trainable_weights])
+
+    start, last, mean = weights_after(0.0, 0), weights_after(0.0, 1), weights_after(0.9, 1)
+    assert not np.array_equal(last, mean)
+    assert np.linalg.norm(mean - start) < np.linalg.norm(last - start)
+
+
 def test_voices_are_trained_on_other_channels(tmp_path):
     sound = np.sin(np.arange(4000) * 0.3)
     for word, speaker, take in ((0, "ann", 0), (0, "ann", 7), (1, "ben", 7)):
@@ -262,7 +310,9 @@ def test_voices_are_trained_on_other_channels(tmp_path):
     task = get_task("kws-voices")
     data = task.load(tmp_path, 1)
     assert data.augment is other_channels
-    assert get_task("kws").load(tmp_path, 1).augment is None
+    assert data.mix is between_voices
+    plain = get_task("kws").load(tmp_path, 1)
+    assert plain.augment is plain.mix is None
     assert (len(data.train_x), len(data.test_x)) == (20, 1)
 
 
