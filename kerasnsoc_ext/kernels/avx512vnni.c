@@ -15,6 +15,7 @@
 #define MR 6    /* 24 sums, 4 vectors of weights and an input: 29 of 32 registers */
 #define MOST_ROWS 12
 #define AHEAD 16
+#define FOUR_BYTES (4 * LANES * NV) /* the weights of four inputs in a dense block */
 
 #define V_ZERO() _mm512_setzero_si512()
 #define V_LOAD(from) _mm512_loadu_si512(from)
@@ -131,9 +132,10 @@ TARGET static inline int32_t list_fours(const uint8_t *bytes, int32_t count, int
                                         int32_t *fours, int32_t *places, int32_t *sum)
 {
     const __m512i ramp = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i ones = _mm512_set1_epi8(1), step = _mm512_set1_epi32(16 * 256);
+    const __m512i ones = _mm512_set1_epi8(1), step = _mm512_set1_epi32(16 * FOUR_BYTES);
     __m512i total = _mm512_setzero_si512();
-    __m512i place = _mm512_slli_epi32(_mm512_add_epi32(ramp, _mm512_set1_epi32(first)), 8);
+    __m512i place = _mm512_mullo_epi32(_mm512_add_epi32(ramp, _mm512_set1_epi32(first)),
+                                       _mm512_set1_epi32(FOUR_BYTES));
     int32_t listed = 0;
     for (int32_t i = 0; i < count; i += 64, place = _mm512_add_epi32(place, step)) {
         const __m512i v = _mm512_maskz_loadu_epi8(bytes_of(count - i), bytes + i);

@@ -129,6 +129,12 @@ static inline int64_t knsoc_framed_bytes(const knsoc_packed *p)
     return (int64_t)p->framed_columns * p->framed_cells * p->channels;
 }
 
+/* Where the first value behind the border in front is. */
+static inline int64_t knsoc_frame_lead(const knsoc_packed *p)
+{
+    return ((int64_t)p->lead_columns * p->framed_cells + p->lead_cells) * p->channels;
+}
+
 static inline int64_t knsoc_strip_round(int64_t count)
 {
     return (count + 63) & ~(int64_t)63;

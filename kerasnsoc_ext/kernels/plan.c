@@ -187,8 +187,7 @@ static void hand_out(const knsoc_plan *plan, int32_t i, int known_later, const v
     const knsoc_packed *next = &plan->framed_for[i]->packed;
     const int64_t pitch = (int64_t)next->framed_cells * next->channels;
     const int64_t column = (int64_t)op->height * op->features;
-    const uint8_t *from = (const uint8_t *)map + next->lead_columns * pitch +
-                          (int64_t)next->lead_cells * next->channels;
+    const uint8_t *from = (const uint8_t *)map + knsoc_frame_lead(next);
     for (int32_t x = 0; x < op->width; x++, from += pitch, to += column)
         memcpy(to, from, (size_t)column);
 }

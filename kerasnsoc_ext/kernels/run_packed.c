@@ -5,17 +5,11 @@
 #include "events.h"
 #include "pool.h"
 
-/* Where the first value behind a border in front is. */
-static int64_t frame_lead(const knsoc_packed *p)
-{
-    return ((int64_t)p->lead_columns * p->framed_cells + p->lead_cells) * p->channels;
-}
-
 static void fill_border(const knsoc_packed *p, uint8_t *frame)
 {
     const int64_t pitch = (int64_t)p->framed_cells * p->channels;
     const int64_t size = (int64_t)p->cells * p->channels;
-    int64_t gap = frame_lead(p);
+    int64_t gap = knsoc_frame_lead(p);
     for (int32_t column = 0; column < p->columns; column++, frame += size) {
         memset(frame, p->fill, (size_t)gap);
         frame += gap;
@@ -55,7 +49,7 @@ static int64_t count_framed(const knsoc_plan *plan, const knsoc_packed *p, const
     for (int32_t cell = front; even && cell < p->cells - back; cell++)
         even = cell_fan_out(p, cell) == usual;
     int64_t count = 0, weighted, sum = even ? known * usual * usual_column : 0;
-    inputs += frame_lead(p);
+    inputs += knsoc_frame_lead(p);
     for (int32_t column = 0; column < p->columns; column++) {
         const int32_t fan_out = p->fan_out_columns[column];
         if (!even || fan_out != usual_column) {
@@ -311,7 +305,7 @@ int64_t knsoc_run_packed(const knsoc_plan *const *team, int threads, const knsoc
         }
         p = &spread;
         fill_border(next, map);
-        map = (uint8_t *)map + frame_lead(next);
+        map = (uint8_t *)map + knsoc_frame_lead(next);
     }
     const int64_t size =
         framed ? knsoc_framed_bytes(p) : (int64_t)p->columns * p->cells * p->channels;

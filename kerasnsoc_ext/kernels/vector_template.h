@@ -653,46 +653,33 @@ TARGET static int64_t vector_depthwise(const knsoc_packed *p, const uint8_t *inp
 #include "separable.h"
 #endif
 
-/* ---- maxima of activations ----------------------------------------------------------------------- */
+/* ---- pooling: maxima of activations, sums of potentials ------------------------------------------- */
 
-TARGET static void vector_pool_max(const knsoc_window *window_x, const knsoc_window *window_y,
-                                   int32_t neurons, const uint8_t *activations, uint8_t *pooled)
-{
-    for (int32_t ox = 0; ox < window_x->output; ox++) {
-        const knsoc_taps x = knsoc_taps_inside(window_x, ox);
-        for (int32_t oy = 0; oy < window_y->output; oy++, pooled += neurons) {
-            const knsoc_taps y = knsoc_taps_inside(window_y, oy);
-            memset(pooled, 0, (size_t)neurons);
-            for (int32_t dx = x.begin; dx < x.end; dx++) {
-                const uint8_t *cell =
-                    activations +
-                    ((int64_t)(x.origin + dx) * window_y->length + y.origin + y.begin) * neurons;
-                for (int32_t dy = y.begin; dy < y.end; dy++, cell += neurons)
-                    for (int32_t n = 0; n < neurons; n++)
-                        pooled[n] = pooled[n] > cell[n] ? pooled[n] : cell[n];
-            }
-        }
+/* Both start from 0: no activation is below it. */
+#define VECTOR_POOL(op, TYPE, MERGE) \
+    TARGET static void vector_##op(const knsoc_window *window_x, const knsoc_window *window_y, \
+                                   int32_t neurons, const TYPE *values, TYPE *pooled) \
+    { \
+        for (int32_t ox = 0; ox < window_x->output; ox++) { \
+            const knsoc_taps x = knsoc_taps_inside(window_x, ox); \
+            for (int32_t oy = 0; oy < window_y->output; oy++, pooled += neurons) { \
+                const knsoc_taps y = knsoc_taps_inside(window_y, oy); \
+                memset(pooled, 0, (size_t)neurons * sizeof *pooled); \
+                for (int32_t dx = x.begin; dx < x.end; dx++) { \
+                    const int64_t column = (int64_t)(x.origin + dx) * window_y->length; \
+                    const TYPE *cell = values + (column + y.origin + y.begin) * neurons; \
+                    for (int32_t dy = y.begin; dy < y.end; dy++, cell += neurons) \
+                        for (int32_t n = 0; n < neurons; n++) \
+                            pooled[n] = MERGE(pooled[n], cell[n]); \
+                } \
+            } \
+        } \
     }
-}
 
-/* ---- sums of potentials -------------------------------------------------------------------------- */
-
-TARGET static void vector_pool_sum(const knsoc_window *window_x, const knsoc_window *window_y,
-                                   int32_t neurons, const int32_t *potentials, int32_t *pooled)
-{
-    for (int32_t ox = 0; ox < window_x->output; ox++) {
-        const knsoc_taps x = knsoc_taps_inside(window_x, ox);
-        for (int32_t oy = 0; oy < window_y->output; oy++, pooled += neurons) {
-            const knsoc_taps y = knsoc_taps_inside(window_y, oy);
-            memset(pooled, 0, (size_t)neurons * sizeof *pooled);
-            for (int32_t dx = x.begin; dx < x.end; dx++) {
-                const int32_t *cell =
-                    potentials +
-                    ((int64_t)(x.origin + dx) * window_y->length + y.origin + y.begin) * neurons;
-                for (int32_t dy = y.begin; dy < y.end; dy++, cell += neurons)
-                    for (int32_t n = 0; n < neurons; n++)
-                        pooled[n] += cell[n];
-            }
-        }
-    }
-}
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define SUM(a, b) ((a) + (b))
+VECTOR_POOL(pool_max, uint8_t, LARGER)
+VECTOR_POOL(pool_sum, int32_t, SUM)
+#undef VECTOR_POOL
+#undef LARGER
+#undef SUM
