@@ -5,10 +5,10 @@
 The recipe `kws-voices` of the zoo, six times: each speaker of the Free Spoken Digit Dataset is left
 out once, and all 500 recordings are for testing then. The varied copies of the recordings are made
 once for all six and kept in the output folder; `--copies` and `--epochs` take fewer of them, and of
-the epochs of each step. Each speaker's figures are a JSON file there; who has one is not trained
-again, and `--speaker` trains only some, so that several processes can share the work. The converted
-network must answer as the frozen Keras model does, in every activation of every recording. Prints a
-Markdown table of all that is there.
+the epochs of each step. Each speaker has a folder there, as `kerasnsoc train kws-voices run` makes
+it: the same command goes on after an interruption, and `--speaker` trains only some, so that
+several processes can share the work. The integer network must answer as the frozen Keras model
+does. Prints a Markdown table of all that is there.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from pathlib import Path
 
-import keras
 import numpy as np
 
-import kerasnsoc as ns
-from kerasnsoc.conversion import compare, freeze
 from kerasnsoc.zoo.kws.scaler import FeatureScaler
 from kerasnsoc.zoo.kws.spoken_digits import (
     FRAMES,
@@ -33,12 +29,10 @@ from kerasnsoc.zoo.kws.spoken_digits import (
     load_spoken_digits,
     varied_features,
 )
-from kerasnsoc.zoo.recipes.fitting import fit, measure, measure_integer
+from kerasnsoc.zoo.recipes.runs import run_recipe
 from kerasnsoc.zoo.recipes.sounds import COPIES, KWS_VOICES
-from kerasnsoc.zoo.recipes.task import Data, Schedule
+from kerasnsoc.zoo.recipes.task import Data
 from kerasnsoc.zoo.recipes.variations import between_voices, other_channels
-
-TASK = KWS_VOICES
 
 
 def varied_copies(digits: SpokenDigits, count: int, seed: int, folder: Path) -> Samples:
@@ -71,35 +65,6 @@ def split(digits: SpokenDigits, copies: Samples, speaker: str) -> Data:
     )
 
 
-def train(data: Data, seed: int, most_epochs: int | None) -> dict[str, float]:
-    """Accuracies on the held-out speaker."""
-    started = time.monotonic()
-    keras.utils.set_random_seed(seed)
-    model = TASK.build()
-    result: dict[str, float] = {}
-    for step in TASK.steps:
-        if step.bits is not None:
-            inputs, weights, activations = step.bits
-            model = ns.quantize(model, weights, activations, inputs)
-        schedule = Schedule("cosine", step.rate, average=step.average)
-        epochs = step.epochs if most_epochs is None else min(step.epochs, most_epochs)
-        fit(model, TASK, data, epochs, schedule, batch=TASK.batch, seed=seed)
-        result[step.name] = measure(model, TASK, data)
-        print(f"{data.split}: {step.name} {result[step.name]:.1%}", flush=True)
-    network = ns.convert(model, input_scaling=TASK.scaling)
-    frozen = freeze(model, input_scaling=TASK.scaling)
-    result["integer"] = measure_integer(network, TASK, data)
-    result["frozen"] = measure(frozen, TASK, data)
-    parity = compare(frozen, network, data.test_x)
-    if parity.differing:
-        raise RuntimeError(
-            f"{data.split}: {parity.differing} of {parity.compared} activations differ"
-        )
-    result["activations_compared"] = parity.compared
-    result["seconds"] = round(time.monotonic() - started, 1)
-    return result
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -114,15 +79,23 @@ def main() -> None:
     copies = varied_copies(digits, options.copies, options.seed, options.output)
     speakers = sorted(set(digits.speakers.tolist()))
     for speaker in options.speaker or speakers:
-        path = options.output / f"{speaker}.json"
-        if not path.exists():
-            data = split(digits, copies, speaker)
-            found = train(data, options.seed, options.epochs)
-            path.write_text(json.dumps(found, indent=2))
-    paths = [options.output / f"{speaker}.json" for speaker in speakers]
-    rows = {path.stem: json.loads(path.read_text()) for path in paths if path.exists()}
+        if (options.output / speaker / "result.json").exists():
+            continue
+        result = run_recipe(
+            KWS_VOICES,
+            split(digits, copies, speaker),
+            options.output / speaker,
+            command=f"python -m benchmarks.spoken_speakers --speaker {speaker}",
+            seed=options.seed,
+            most_epochs=options.epochs,
+            echo=lambda line, speaker=speaker: print(f"{speaker}: {line}", flush=True),
+        )
+        if result["activations_that_differ"] or result["integer"] != result["frozen"]:
+            raise RuntimeError(f"{speaker}: the integers are not those of the frozen model")
+    paths = [options.output / speaker / "result.json" for speaker in speakers]
+    rows = {path.parent.name: json.loads(path.read_text()) for path in paths if path.exists()}
     print("| left out | float | 8/4/4 | integer |\n|---|--:|--:|--:|")
-    names = ("float", "8-4-4", "integer")
+    names = ("float", "quantized", "integer")
     rows["mean"] = {name: float(np.mean([row[name] for row in rows.values()])) for name in names}
     for speaker, row in rows.items():
         print(f"| {speaker} | " + " | ".join(f"{row[name]:.1%}" for name in names) + " |")

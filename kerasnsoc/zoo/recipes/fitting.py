@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,8 @@ Echo = Callable[[str], None]
 
 _SHORT_STEPS = 5000
 _SHORT_MOMENTUM = 0.9
-_TEACHER = {"alpha": 0.1, "temperature": 10}
-"""As published for `gxnor_mnist`."""
+_LABELS, _TEMPERATURE = 0.1, 10.0
+"""Weight of the labels beside a teacher, and its temperature, as published for `gxnor_mnist`."""
 
 _MEASURED = 64
 _MAP_PERIOD, _LEAST_GAIN, _PATIENCE = 4, 1e-3, 10
@@ -123,6 +123,7 @@ def fit(
     seed: int,
     backup: Path | None = None,
     teacher: keras.Model | None = None,
+    temperature: float = _TEMPERATURE,
     crop: int | None = None,
     first_epoch: int = 0,
     best: Path | None = None,
@@ -136,7 +137,10 @@ def fit(
         Folder that keeps the state after each epoch, so that the same call goes on after an
         interruption; removed at the end.
     teacher : keras.Model, optional
-        For distillation, with outputs like those of the network.
+        For distillation, with outputs like those of the network. A softmax at the end of either
+        is left out, as distillation compares what is in front of it.
+    temperature : float
+        Of the distillation.
     crop : int, optional
         Side of the random squares to train on, see `Step`.
     first_epoch : int
@@ -163,7 +167,8 @@ def fit(
     if backup is not None:
         backup.mkdir(parents=True, exist_ok=True)
         callbacks.append(keras.callbacks.BackupAndRestore(str(backup)))
-    trained, loss, metrics = _with_loss(model, task, data)
+    learner = model if teacher is None else logits_of(model)
+    trained, loss, metrics = _with_loss(learner, task, data)
     held_out = None
     if best is not None and (task.kind == "boxes" or data.records is not None):
         held_out, watching = _watched(model, task, data, batch, best)
@@ -171,14 +176,9 @@ def fit(
     if teacher is None:
         trained.compile(optimizer, loss, metrics=metrics)
     else:
-        trained = Distiller(model, teacher)
-        trained.compile(
-            optimizer,
-            metrics,
-            loss,
-            KLDistillationLoss(_TEACHER["temperature"]),
-            alpha=_TEACHER["alpha"],
-        )
+        trained = Distiller(learner, logits_of(teacher))
+        softened = KLDistillationLoss(temperature)
+        trained.compile(optimizer, metrics, loss, softened, alpha=_LABELS)
     # a bar on a terminal, a line for each epoch in a log
     verbose = 1 if sys.stdout.isatty() else 2
     trained.fit(
@@ -194,6 +194,25 @@ def fit(
     )
     if crop is not None:
         whole.set_weights(model.get_weights())
+
+
+def logits_of(model: keras.Model) -> keras.Model:
+    """The network, without the softmax at its end if it has one. Layers are shared."""
+    last = model.layers[-1]
+    function = getattr(last, "activation", None)
+    if not isinstance(last, keras.layers.Softmax) and function is not keras.activations.softmax:
+        return model
+    return keras.Model(model.input, last.input)
+
+
+def mean_logits(models: Sequence[keras.Model]) -> keras.Model:
+    """One network that answers with the mean of several of the same shapes. Layers are shared."""
+    if len(models) == 1:
+        return logits_of(models[0])
+    image = keras.Input(models[0].input_shape[1:])
+    # wrapped anew, as networks of the same name cannot stand in one
+    parts = [keras.Model(model.input, logits_of(model).output)(image) for model in models]
+    return keras.Model(image, keras.layers.Average()(parts))
 
 
 def measure(model: keras.Model, task: Task, data: Data) -> float:

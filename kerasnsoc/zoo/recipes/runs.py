@@ -23,6 +23,7 @@ from kerasnsoc.zoo.recipes.fitting import (
     as_input,
     conversion_of,
     fit,
+    mean_logits,
     measure,
     measure_integer,
 )
@@ -88,26 +89,12 @@ def run_recipe(
             echo(f"{step.name}: done before, {task.metric} {state['done'][index]['metric']:.4f}")
             continue
         started = time.monotonic()
-        keras.utils.set_random_seed(seed + index)
-        model = _prepared(model, task, step)
-        if model.input_shape[1:] != data.test_x.shape[1:]:
-            raise ValueError(
-                f"the recipe {task.name!r} builds a network for inputs of shape "
-                f"{model.input_shape[1:]}, but the data have {data.test_x.shape[1:]}"
-            )
-        epochs = step.epochs if most_epochs is None else min(step.epochs, most_epochs)
-        fit(
-            model,
-            task,
-            data,
-            epochs,
-            Schedule("cosine", step.rate, average=step.average),
-            batch=task.batch,
-            seed=seed + index,
-            backup=folder / f"backup_{index}",
-            crop=step.crop,
-            echo=echo,
-        )
+        epochs = _epochs(step, most_epochs)
+        teacher = None
+        if step.teachers:
+            teacher = _teacher(task, data, folder, step.teachers, seed, most_epochs, echo)
+        backup = folder / f"backup_{index}"
+        model = _trained(model, task, data, step, epochs, seed + index, backup, teacher, echo)
         value = measure(model, task, data)
         model.save(path)
         state["done"].append(
@@ -122,6 +109,71 @@ def run_recipe(
         echo(f"{step.name}: {task.metric} {value:.4f}")
     assert model is not None
     return _finish(model, task, data, folder, state, command, echo)
+
+
+def _epochs(step: Step, most: int | None) -> int:
+    return step.epochs if most is None else min(step.epochs, most)
+
+
+def _trained(
+    model: keras.Model | None,
+    task: Task,
+    data: Data,
+    step: Step,
+    epochs: int,
+    seed: int,
+    backup: Path,
+    teacher: keras.Model | None,
+    echo: Echo,
+) -> keras.Model:
+    """The network after a step."""
+    keras.utils.set_random_seed(seed)
+    model = _prepared(model, task, step)
+    if model.input_shape[1:] != data.test_x.shape[1:]:
+        raise ValueError(
+            f"the recipe {task.name!r} builds a network for inputs of shape "
+            f"{model.input_shape[1:]}, but the data have {data.test_x.shape[1:]}"
+        )
+    fit(
+        model,
+        task,
+        data,
+        epochs,
+        Schedule("cosine", step.rate, average=step.average),
+        batch=task.batch,
+        seed=seed,
+        backup=backup,
+        teacher=teacher,
+        temperature=step.temperature,
+        crop=step.crop,
+        echo=echo,
+    )
+    return model
+
+
+def _teacher(
+    task: Task,
+    data: Data,
+    folder: Path,
+    count: int,
+    seed: int,
+    most_epochs: int | None,
+    echo: Echo,
+) -> keras.Model:
+    """The mean of the run's float network and of others like it, which are trained if missing."""
+    first = task.steps[0]
+    paths = [folder / f"0_{first.name}.keras"]
+    for k in range(1, count):
+        path = folder / f"teacher_{k}.keras"
+        if not path.exists():
+            backup, new = folder / f"backup_teacher_{k}", folder / f"new_teacher_{k}.keras"
+            epochs = _epochs(first, most_epochs)
+            other = _trained(None, task, data, first, epochs, seed + k, backup, None, echo)
+            other.save(new)
+            new.replace(path)  # whole, or not there
+            echo(f"teacher {k}: {task.metric} {measure(other, task, data):.4f}")
+        paths.append(path)
+    return mean_logits([load_quantized_model(path, compile=False) for path in paths])
 
 
 def _state(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ KWS_VOICES = replace(
     KWS,
     name="kws-voices",
     load=load_digits_for_voices,
-    steps=(Step(8, 3e-3, average=0.99), Step(6, 1.5e-3, (8, 4, 4), average=0.99)),
+    steps=(Step(8, 3e-3, average=0.99), Step(6, 1.5e-3, (8, 4, 4), average=0.99, teachers=3)),
 )
 """For speakers who are not in the training set, see `benchmarks.spoken_speakers`."""
 

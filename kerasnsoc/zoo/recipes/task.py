@@ -103,11 +103,16 @@ class Step:
         Of the first layer's weights, the other weights, and the activations; None for float.
     last : (str, int), optional
         An activation with another number of bits.
-    average : float
-        See `Schedule`.
     crop : int, optional
         Side of random squares that are cut out of the images to train on; default: whole images.
         A network of convolutions with a global pooling learns from them as well, and faster.
+    average : float
+        See `Schedule`.
+    teachers : int
+        Float networks whose mean answer is learnt beside the labels: that of the first step, and
+        others that are trained as it was, from the seeds that follow. 0: labels alone.
+    temperature : float
+        Softens the answers of the teachers, see `KLDistillationLoss`.
     """
 
     epochs: int
@@ -116,6 +121,8 @@ class Step:
     last: tuple[str, int] | None = None
     crop: int | None = None
     average: float = 0.0
+    teachers: int = 0
+    temperature: float = 2.0
 
     @property
     def name(self) -> str:

@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 
 from kerasnsoc import cli, zoo
 from kerasnsoc.runtime import Model
+from kerasnsoc.training.distiller import Distiller
 from kerasnsoc.zoo import registry
 from kerasnsoc.zoo.counts import multiplications
 from kerasnsoc.zoo.layer_blocks import conv_block, dense_block
 from kerasnsoc.zoo.recipes import catalog, fitting, images, runs
 from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
-from kerasnsoc.zoo.recipes.fitting import Batches, measure
+from kerasnsoc.zoo.recipes.fitting import Batches, logits_of, mean_logits, measure
 from kerasnsoc.zoo.recipes.runs import run_recipe
 from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
@@ -122,6 +123,74 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     assert np.mean(predicted == data.test_y) == result["integer"]
     with pytest.raises(ValueError, match="holds another run"):
         run_recipe(TASK, data, folder, command="", seed=4, echo=lines.append)
+
+
+def small_network_with_softmax():
+    model = small_network()
+    return keras.Model(
+        model.input, keras.layers.Activation("softmax", name="act_softmax")(model.output)
+    )
+
+
+def test_float_networks_teach_the_quantized_one(tmp_path, monkeypatch):
+    steps = (Step(12, 2e-2), Step(4, 1e-2, (8, 4, 4), teachers=3, temperature=4.0))
+    task = replace(TASK, build=small_network_with_softmax, steps=steps)
+    data = bright_corner(None, 1)
+    folder = tmp_path / "run"
+    teachers = []
+    real_fit = runs.fit
+
+    def fit(model, *args, **kwargs):
+        teachers.append((kwargs["seed"], kwargs["teacher"], kwargs["temperature"]))
+        real_fit(model, *args, **kwargs)
+
+    def echo(line):
+        if line.startswith("teacher 1"):
+            raise Stop
+
+    monkeypatch.setattr(runs, "fit", fit)
+    with pytest.raises(Stop):
+        run_recipe(task, data, folder, command="", seed=5, echo=echo)
+    result = run_recipe(task, data, folder, command="", seed=5, echo=lambda line: None)
+    assert result["integer"] == result["frozen"] >= 0.9
+    # the float network, two more like it, of which the first was not trained again, and the learner
+    assert [seed for seed, _, _ in teachers] == [5, 6, 7, 6]
+    assert [teacher is None for _, teacher, _ in teachers] == [True, True, True, False]
+    *_, (_, teacher, temperature) = teachers
+    assert temperature == 4
+    names = ("0_float", "teacher_1", "teacher_2")
+    networks = [keras.saving.load_model(folder / f"{name}.keras") for name in names]
+    x = fitting.reals(data.test_x, task.scaling)
+    answers = [keras.Model(n.input, n.get_layer("classes").output)(x) for n in networks]
+    assert not np.allclose(answers[0], answers[1])
+    np.testing.assert_allclose(teacher(x), np.mean(answers, axis=0), rtol=1e-5, atol=1e-5)
+
+
+def test_teachers_are_asked_in_front_of_their_softmax():
+    plain, with_softmax = small_network(), small_network_with_softmax()
+    assert logits_of(plain) is plain
+    x = np.random.default_rng(0).random((5, 6, 6, 1), np.float32)
+    logits = np.asarray(logits_of(with_softmax)(x))
+    assert logits.min() < 0
+    np.testing.assert_allclose(keras.ops.softmax(logits), with_softmax(x), rtol=1e-5)
+    image = keras.Input((3,))
+    layer = keras.Model(image, keras.layers.Softmax()(image))
+    np.testing.assert_array_equal(logits_of(layer)(logits), logits)
+    mean = mean_logits([plain, with_softmax])(x)
+    np.testing.assert_allclose(mean, (np.asarray(plain(x)) + logits) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_distillation_compares_what_is_in_front_of_a_softmax():
+    teacher = small_network_with_softmax()
+    student = keras.models.clone_model(teacher)
+    student.set_weights(teacher.get_weights())
+    data = bright_corner(None, 1)
+    trained = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "Distiller", lambda *pair: trained.append(pair) or Distiller(*pair))
+        options = {"batch": 16, "seed": 1, "teacher": teacher, "echo": lambda line: None}
+        fitting.fit(student, TASK, data, 1, Schedule("constant", 1e-2), **options)
+    assert [model.layers[-1].name for model in trained[0]] == ["classes", "classes"]
 
 
 def test_an_interrupted_training_goes_on_at_its_epoch(tmp_path):
