@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO, cast
 
 from kerasnsoc._extras import require
+
+
+class _Stream:
+    """A stream that can be exchanged under those who keep it, as handlers of loggers do."""
+
+    def __init__(self, target: TextIO) -> None:
+        self.target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.target, name)
 
 
 @contextmanager
@@ -27,18 +39,21 @@ def native_messages_to(path: Path) -> Iterator[None]:
     python_stderr = sys.stderr
     with path.open("ab") as log, os.fdopen(os.dup(original), "w", buffering=1) as visible:
         os.dup2(log.fileno(), 2)
+        stream = _Stream(visible)
         if python_stderr is sys.__stderr__:
-            sys.stderr = visible
+            sys.stderr = cast(TextIO, stream)
         try:
             yield
         finally:
-            sys.stderr = python_stderr
+            sys.stderr = stream.target = python_stderr
             os.dup2(original, 2)
             os.close(original)
 
 
 def import_keras() -> None:
     """Import Keras and its backend without their start-up messages.
+
+    TensorFlow then reports errors only: its warnings are for those who write programs with it.
 
     Raises
     ------
@@ -48,3 +63,4 @@ def import_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with native_messages_to(Path(os.devnull)):
         require("keras", "train")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
