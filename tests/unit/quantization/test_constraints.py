@@ -45,9 +45,9 @@ def test_every_gamma_gets_the_constraint_and_keeps_its_value():
     constrained = add_gamma_constraint(model)
     assert_unchanged(model, before)
     assert constrained.name == "adds"
-    for name in "ab":
-        assert constrained.get_layer(name).gamma_constraint.min_value == 0.01
-        assert model.get_layer(name).gamma_constraint is None
+    assert constrained.get_layer("a").gamma_constraint.min_value == 0.01
+    assert constrained.get_layer("b").gamma_constraint is None  # it has no gamma
+    assert model.get_layer("a").gamma_constraint is None
     for a, b in zip(constrained.get_weights(), before[1], strict=True):
         assert_array_equal(a, b)
 
@@ -76,3 +76,79 @@ def test_another_constraint_is_replaced_with_a_warning():
         constrained = add_gamma_constraint(model)
     assert [w.filename for w in caught if w.category is UserWarning] == [__file__]
     assert isinstance(constrained.get_layer("norm").gamma_constraint, MinValueConstraint)
+
+
+def normalizations(model):
+    return [x for x in model._flatten_layers() if isinstance(x, layers.BatchNormalization)]
+
+
+def nested_model():
+    """Two inputs, a sequential model that is called twice, a functional one, a wrapper."""
+    rng = np.random.default_rng(0)
+    tower = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3), layers.BatchNormalization(name="n")], name="tower"
+    )
+    inner_feed = keras.Input((3,), name="inner_feed")
+    inner_norm = layers.BatchNormalization(name="m")(tower.layers[0](layers.Dense(4)(inner_feed)))
+    inner = keras.Model(inner_feed, inner_norm, name="inner")
+    inner.compile("sgd", lambda y, p: (y - p) ** 2)  # a loss that Keras cannot make anew
+    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    x = layers.Concatenate(name="join")([inner(tower(left)), tower(right)])
+    x = layers.TimeDistributed(layers.BatchNormalization(name="w"), name="each")(
+        layers.Reshape((2, 3), name="rows")(x)
+    )
+    model = keras.Model([left, right], [x, x + 1], name="nested")
+    model.set_weights([rng.uniform(0.5, 2, w.shape) for w in model.get_weights()])
+    return model
+
+
+def test_nested_models_shared_layers_and_several_inputs():
+    model = nested_model()
+    model.get_layer("inner").trainable = False
+    samples = [np.random.default_rng(i).normal(size=(5, 4)).astype("f4") for i in range(2)]
+    expected = [numbers(x) for x in model(samples)]
+    constrained = add_gamma_constraint(model)
+    for new, old in zip(constrained(samples), expected, strict=True):
+        assert_array_equal(numbers(new), old)
+    names = [layer.name for layer in model._flatten_layers()]
+    assert [layer.name for layer in constrained._flatten_layers()] == names
+    assert [x.name for x in constrained.inputs] == ["left", "right"]
+    found = normalizations(constrained)
+    assert {x.name for x in found} == {"n", "m", "w"}
+    assert all(isinstance(x.gamma_constraint, MinValueConstraint) for x in found)
+    assert all(x.gamma_constraint is None for x in normalizations(model))
+    assert not {id(x) for x in constrained.variables} & {id(x) for x in model.variables}
+    assert [(x.name, x.shape) for x in constrained.trainable_variables] == [
+        (x.name, x.shape) for x in model.trainable_variables
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_same_constraint_is_no_reason_to_warn():
+    once = add_gamma_constraint(small_model(), 0.5)
+    assert add_gamma_constraint(once, 0.5).get_layer("a").gamma_constraint.min_value == 0.5
+
+
+def test_another_bound_is_another_constraint():
+    once = add_gamma_constraint(small_model(), 0.5)
+    with pytest.warns(UserWarning, match="'a' already has"):
+        assert add_gamma_constraint(once).get_layer("a").gamma_constraint.min_value == 0.01
+
+
+class Hiding(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = layers.BatchNormalization(name="hidden")
+
+    def call(self, x):
+        return self.norm(x)
+
+
+def test_what_cannot_be_constrained_is_refused():
+    with pytest.raises(TypeError, match="Keras model was expected"):
+        add_gamma_constraint(layers.Dense(3))
+    with pytest.raises(RuntimeError, match="no input shape"):
+        add_gamma_constraint(keras.Sequential([layers.BatchNormalization()]))
+    hiding = chain(Hiding(name="outer"), shape=(4,))
+    with pytest.raises(RuntimeError, match=r"'outer' \(Hiding\) holds .* 'hidden'"):
+        add_gamma_constraint(hiding)
