@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import sys
-import tempfile
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 _BLOCK = 1 << 20
 _TIMEOUT_S = 60
@@ -55,7 +56,7 @@ def download(url: str, path: Path, sha256: str | None = None) -> None:
     Parameters
     ----------
     url : str
-        Of scheme ``https`` or ``file``.
+        Of scheme ``https`` or ``file``; a server may only redirect to ``https``.
     path : Path
         Its folder is made if missing; a file of this name is replaced.
     sha256 : str, optional
@@ -66,7 +67,8 @@ def download(url: str, path: Path, sha256: str | None = None) -> None:
     RuntimeError
         If downloads are forbidden (``KERASNSOC_OFFLINE``).
     ValueError
-        If the scheme is another one or the digest differs; nothing is kept.
+        If the scheme is another one, also after a redirection, or the digest differs; nothing is
+        kept.
     OSError
         If the transfer fails; nothing is kept.
     """
@@ -78,14 +80,12 @@ def download(url: str, path: Path, sha256: str | None = None) -> None:
     if scheme not in ("https", "file"):
         raise ValueError(f"{url!r} has the scheme {scheme!r}, allowed are https and file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # in the same folder: renaming is atomic only there
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # in the same folder: renaming is atomic only there; opened plainly, for the mode of other files
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     digest = hashlib.sha256()
     try:
-        with (
-            os.fdopen(descriptor, "wb") as target,
-            urllib.request.urlopen(url, timeout=_TIMEOUT_S) as source,
-        ):
+        opener = urllib.request.build_opener(_SecureRedirects)
+        with temporary.open("xb") as target, opener.open(url, timeout=_TIMEOUT_S) as source:
             while block := source.read(_BLOCK):
                 digest.update(block)
                 target.write(block)
@@ -96,5 +96,19 @@ def download(url: str, path: Path, sha256: str | None = None) -> None:
             )
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to nothing but https; by itself, urllib goes on to http and ftp."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        if scheme != "https":
+            raise ValueError(
+                f"{req.full_url!r} redirects to {newurl!r} of scheme {scheme!r}, allowed is https"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

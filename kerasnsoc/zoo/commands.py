@@ -450,16 +450,10 @@ def fetch(key: Annotated[str, typer.Argument(metavar="KEY")], as_json: AsJson = 
 @zoo.command("verify")
 def verify_networks(as_json: AsJson = False) -> None:
     """Check digest and content of all networks that are here."""
-    from kerasnsoc.artifact import load
-    from kerasnsoc.zoo.registry import list_pretrained, read_pretrained
+    from kerasnsoc.zoo.registry import verify_pretrained
 
     verified = []
-    for record in list_pretrained():
-        if not record.is_bundled:
-            continue
-        content = read_pretrained(record.key)
-        if record.format == "nsoc":
-            load(content)
+    for record in verify_pretrained():
         verified.append({"key": record.key, "ok": True, "sha256": record.sha256})
         if not as_json:
             typer.echo(f"ok: {record.key}, sha256 {record.sha256}")

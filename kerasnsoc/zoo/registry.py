@@ -143,11 +143,11 @@ def read_pretrained(key: str) -> bytes:
     Raises
     ------
     PretrainedNotAvailableError
-        If it is nowhere, or may not be downloaded.
+        If it is nowhere, may not be downloaded, or the transfer fails.
     ValueError
         If the key is unknown, or a downloaded or bundled file is not the recorded one.
     OSError
-        If a transfer fails.
+        If a file cannot be read or written.
     """
     record = get_record(key)
     content = _verified(record)
@@ -220,6 +220,55 @@ def load_pretrained(key: str) -> Model | Any:
 
     # never the stored training configuration: it can name any callable of Keras
     return load_quantized_model(pretrained_path(key), compile=False)
+
+
+def verify_pretrained() -> list[Record]:
+    """Check digest and content of every network that is here.
+
+    That is in the package, downloaded, or unpacked into the cache. Nothing is fetched or changed.
+
+    Returns
+    -------
+    list of Record
+        Those that are here.
+
+    Raises
+    ------
+    ValueError
+        If a file is damaged; the message names all of them.
+    """
+    from kerasnsoc.artifact import ArtifactError, load
+
+    present, damaged = [], []
+    for record in list_pretrained():
+        if record.file is None:
+            continue
+        files = [folder / record.file for folder in (_BUNDLED, _home.models_folder())]
+        is_packed = record.file.endswith(_PACKED)
+        if is_packed:
+            files.append(_home.models_folder() / record.file.removesuffix(_PACKED))
+        files = [path for path in files if path.is_file()]
+        for path in files:
+            content = path.read_bytes()
+            try:
+                if is_packed and path.suffix != _PACKED:
+                    _check_unpacked(record, content)
+                elif not _is_recorded(record, content):
+                    raise ValueError(f"SHA-256 {record.sha256} is expected")
+                elif is_packed:
+                    content = _unpacked(record, content)
+                if record.format == "nsoc":
+                    load(content)
+            except (ValueError, ArtifactError, lzma.LZMAError) as error:
+                damaged.append(f"{path} ({record.key}): {error}")
+        if files:
+            present.append(record)
+    if damaged:
+        raise ValueError(
+            f"{'; '.join(damaged)}. Delete what lies in {_home.models_folder()}, and install the "
+            "package again for what lies in it."
+        )
+    return present
 
 
 def publish(record: Mapping[str, Any], artifact: str | os.PathLike[str]) -> Record:
@@ -346,9 +395,9 @@ def _verified(record: Record) -> bytes:
         try:
             _home.download(url, cached, record.sha256)
             break
-        except OSError:
+        except OSError as error:
             if index == len(urls) - 1:
-                raise
+                raise _not_available(record, f"{url} could not be fetched ({error})") from error
     content = cached.read_bytes()
     if not _is_recorded(record, content):
         raise ValueError(f"{cached} changed while it was read; try again")
@@ -366,9 +415,13 @@ def _unpacked(record: Record, content: bytes) -> bytes:
         raise ValueError(f"record {record.key!r} states {size} bytes, at most {_LARGEST} are read")
     # one byte more than recorded tells a longer content
     unpacked = lzma.LZMADecompressor().decompress(content, size + 1)
-    if hashlib.sha256(unpacked).hexdigest() != record.extra["artifact_sha256"]:
-        raise ValueError(f"the content of {record.file} is not the recorded artifact")
+    _check_unpacked(record, unpacked)
     return unpacked
+
+
+def _check_unpacked(record: Record, content: bytes) -> None:
+    if hashlib.sha256(content).hexdigest() != record.extra["artifact_sha256"]:
+        raise ValueError(f"the content of {record.file} is not the recorded artifact")
 
 
 def _not_available(record: Record, reason: str) -> PretrainedNotAvailableError:

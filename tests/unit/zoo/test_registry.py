@@ -1,9 +1,16 @@
 """Trained networks: records, verification, cache, offline behaviour."""
 
+import email.message
 import hashlib
+import io
 import lzma
+import os
+import re
+import shlex
 import subprocess
 import sys
+import urllib.request
+import urllib.response
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -63,15 +70,69 @@ def own_home(tmp_path, monkeypatch):
 def test_records_are_complete():
     assert [record.key for record in RECORDS] == sorted({record.key for record in RECORDS})
     for record in RECORDS:
-        assert record.recipe.startswith("kerasnsoc "), record.key
+        assert record.recipe.startswith(("kerasnsoc ", "python -c ")), record.key
         assert record.license
         assert record.data_license
         assert record.helper in HELPERS
         assert " /" not in record.recipe  # nothing of the machine that trained it
-        words = record.recipe.split()
-        if words[1] == "train":
-            assert words[2] in TASKS
     assert {record.helper for record in RECORDS} == set(HELPERS)
+
+
+def command_lines(recipe):
+    return [shlex.split(line)[1:] for line in re.findall(r"\bkerasnsoc [^;,(]*", recipe)]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.key)
+def test_recipes_are_commands_that_exist(record):
+    typer = pytest.importorskip("typer")
+    from kerasnsoc.cli import app
+
+    program = typer.main.get_command(app)
+    for words in command_lines(record.recipe):
+        command = program.commands[words[0]]
+        given = command.make_context(words[0], words[1:]).params  # parses, and runs nothing
+        if words[0] == "train":
+            assert given["name"] in TASKS
+            assert given["model"] or given["action"].value == "run"
+            assert given["epochs"] or given["action"].value in ("run", "eval")
+
+
+def recipe_of(key):
+    (recipe,) = (record.recipe for record in RECORDS if record.key == key)
+    return recipe
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    ("key", "shapes"),
+    [
+        ("mobilenet_faceidentification/8-4-4", ((112, 96, 3), (10,))),
+        ("mobilenet_faceverification/8-4-4", ((112, 96, 3), (512,))),
+        ("vgg_odir5k/8-4-4", ((224, 224, 3), (4,))),
+    ],
+)
+def test_recipes_in_python_make_the_named_network(key, shapes, tmp_path, monkeypatch):
+    keras = pytest.importorskip("keras")
+    monkeypatch.chdir(tmp_path)
+    saved = []
+    monkeypatch.setattr(keras.Model, "save", lambda model, path: saved.append((model, path)))
+    code = shlex.split(recipe_of(key))[2]
+    exec(compile(code, key, "exec"), {"PEOPLE": 10})
+    ((model, path),) = saved
+    assert path == "net.keras"
+    assert (model.input_shape[1:], model.output_shape[1:]) == shapes
+
+
+def test_recipes_in_commands_make_the_named_network():
+    edge = recipe_of("mobilenet_edge_imagenet/0.5/8-4-4-1")
+    assert "mobilenet_edge_imagenet -bm" in edge
+    for key, command in (
+        ("mobilenet_imagenet/0.25/8-4-4", "kerasnsoc train imagenet train"),
+        ("pointnet_plus/modelnet40/8-4-4", "kerasnsoc train modelnet40 train"),
+        ("yolo_base/voc/8-4-4", "kerasnsoc train yolo train"),
+        ("yolo_base/widerface/8-4-4", "kerasnsoc train yolo train"),
+    ):
+        assert command in recipe_of(key)
 
 
 @pytest.mark.parametrize("record", BUNDLED, ids=lambda record: record.key)
@@ -110,7 +171,7 @@ def test_helpers_load_the_network_or_give_the_recipe(helper):
     else:
         assert any(record.helper == helper for record in BUNDLED)
         return
-    assert "Train it with: kerasnsoc " in message
+    assert re.search("Train it with: (kerasnsoc|python -c) ", message)
     assert "SHA-256" in message
     assert str(Path("home") / "models") in message
 
@@ -198,6 +259,59 @@ def test_other_schemes_are_refused(record, monkeypatch):
     use(monkeypatch, replace(record, urls=("http://localhost/net.h5",)))
     with pytest.raises(ValueError, match="scheme 'http'"):
         zoo.load_pretrained("net")
+
+
+@pytest.mark.parametrize("target", ["http://localhost/net.h5", "ftp://localhost/net.h5"])
+def test_redirections_to_other_schemes_are_refused(record, monkeypatch, target):
+    def answer(handler, request):
+        headers = email.message.Message()
+        headers["Location"] = target
+        response = urllib.response.addinfourl(io.BytesIO(), headers, request.full_url, 302)
+        response.msg = "Found"
+        return response
+
+    monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", answer)
+    use(monkeypatch, replace(record, urls=("https://localhost/net.h5",)))
+    with pytest.raises(ValueError, match=r"redirects to .* allowed is https"):
+        zoo.load_pretrained("net")
+    assert list(models().iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes of this kind")
+def test_a_download_has_the_mode_of_other_files(record):
+    zoo.read_pretrained("net")
+    other = models() / "other"
+    other.write_bytes(b"")
+    assert (models() / "net.h5").stat().st_mode == other.stat().st_mode
+
+
+def test_a_failed_transfer_gives_the_recipe(record, tmp_path):
+    os.unlink(tmp_path / "server" / "net.h5")
+    with pytest.raises(zoo.PretrainedNotAvailableError, match="could not be fetched") as caught:
+        zoo.load_pretrained("net")
+    assert record.recipe in str(caught.value)
+    assert str(models() / "net.h5") in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert list(models().iterdir()) == []
+
+
+def test_all_files_that_are_here_are_verified(record, tmp_path, monkeypatch):
+    assert registry.verify_pretrained() == []
+    zoo.read_pretrained("net")
+    assert registry.verify_pretrained() == [record]
+    (models() / "net.h5").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"models.net\.h5 \(net\): SHA-256"):
+        registry.verify_pretrained()
+    assert (models() / "net.h5").read_bytes() == b"damaged"
+
+
+def test_unpacked_files_are_verified(record, tmp_path, monkeypatch):
+    packed(record, tmp_path, monkeypatch)
+    zoo.pretrained_path("net")
+    assert [found.key for found in registry.verify_pretrained()] == ["net"]
+    (models() / "net.h5").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"models.net\.h5 \(net\): .* recorded artifact"):
+        registry.verify_pretrained()
 
 
 def test_a_wrong_download_is_not_kept(record, tmp_path):
