@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import tempfile
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -36,7 +38,8 @@ def get_modelnet_from_file(
 
     The result is kept as ``<name>_<num_points>pts.npz`` in the data-set folder (``datasets`` in
     the folder that ``KERASNSOC_HOME`` names) and read from there, or from the current folder, the
-    next time.
+    next time, unless the seed or the source is another one then. Where the source is gone, the
+    seed alone counts.
 
     Parameters
     ----------
@@ -66,20 +69,25 @@ def get_modelnet_from_file(
         raise ValueError(f"num_points is {num_points}, but must be at least 1")
     source = Path(filename)
     kept = f"{source.stem}_{num_points}pts.npz"
+    found = next((p for p in (source, datasets_folder() / source) if p.exists()), None)
+    origin = None if found is None else _identity(found)
     for folder in (Path(), datasets_folder()):
         if (folder / kept).is_file():
-            return _read(folder / kept, num_points)
-    found = next((p for p in (source, datasets_folder() / source) if p.exists()), None)
-    if found is None:
+            known = _read(folder / kept, num_points, seed, origin)
+            if known is not None:
+                return known
+    if found is None or origin is None:
         raise FileNotFoundError(
-            f"{str(source)!r} is neither here nor in {str(datasets_folder())!r}. ModelNet40 is for "
-            "academic use and is not downloaded: put its zip or its folder there."
+            f"{str(source)!r} is neither here nor in {str(datasets_folder())!r}, nor are points "
+            f"that were sampled with the seed {seed}. ModelNet40 is for academic use and is not "
+            "downloaded: put its zip or its folder there."
         )
     result = _sample_all(_extracted(found), num_points, seed)
     stream = BytesIO()
     names = ("train_points", "train_labels", "test_points", "test_labels")
     arrays: dict[str, Any] = dict(zip(names, result[:4], strict=True))
-    np.savez_compressed(stream, allow_pickle=False, **arrays, class_map=json.dumps(result[4]))
+    arrays |= {"class_map": json.dumps(result[4]), "seed": seed, "source": origin}
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
     datasets_folder().mkdir(parents=True, exist_ok=True)
     write_atomically(str(datasets_folder() / kept), stream.getvalue())
     return result
@@ -104,7 +112,7 @@ def get_modelnet(
     Parameters
     ----------
     train_points, test_points : array of float, shape (clouds, points, features)
-        Of -1 to 1; `train_points` may be empty.
+        Of -1 to 1; `train_points` may be empty, of any shape.
     train_labels, test_labels : array of int, shape (clouds,)
     batch_size : int
     selected_points, knn_points : int
@@ -128,6 +136,10 @@ def get_modelnet(
     parts = []
     for points, labels in ((train_points, train_labels), (test_points, test_labels)):
         x, y = np.asarray(points, np.float32), np.asarray(labels)
+        if points is train_points and not len(x) and not len(y):
+            # no clouds have no points either: the shape is that of the others
+            x = np.empty((0, *np.shape(test_points)[1:]), np.float32)
+            y = np.empty(0, np.int64)
         if x.ndim != 3 or y.shape != x.shape[:1]:
             raise ValueError(
                 f"points have shape {x.shape} and labels {y.shape}, but (clouds, points, features) "
@@ -177,33 +189,58 @@ def _check_sizes(points: int, selected_points: int, knn_points: int) -> None:
         )
 
 
-def _read(path: Path, num_points: int) -> tuple[Points, Labels, Points, Labels, dict[int, str]]:
+def _identity(source: Path) -> str:
+    """What tells a source from another one of its name."""
+    place = str(source.resolve())
+    if source.is_dir():
+        return place
+    state = source.stat()
+    return f"{place}, {state.st_size} bytes, {state.st_mtime_ns}"
+
+
+def _read(
+    path: Path, num_points: int, seed: int, origin: str | None
+) -> tuple[Points, Labels, Points, Labels, dict[int, str]] | None:
+    """Points that were kept; None if they are of another seed or source."""
     try:
         with np.load(path, allow_pickle=False) as file:
             classes = {int(k): str(v) for k, v in json.loads(str(file["class_map"])).items()}
             train, test = file["train_points"], file["test_points"]
             labels = file["train_labels"], file["test_labels"]
+            # files of before hold neither
+            kept_seed = int(file["seed"]) if "seed" in file else None
+            kept_origin = str(file["source"]) if "source" in file else None
     except (KeyError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{str(path)!r} holds no sampled points ({error}); delete it to make it again"
         ) from None
     if any(x.ndim != 3 or x.shape[1] != num_points for x in (train, test) if x.size):
         raise ValueError(f"{str(path)!r} holds other clouds than its name says; delete it")
-    return train, labels[0], test, labels[1], classes
+    if origin is None:
+        is_fitting = kept_seed in (None, seed)
+    else:
+        is_fitting = (kept_seed, kept_origin) == (seed, origin)
+    return (train, labels[0], test, labels[1], classes) if is_fitting else None
 
 
 def _extracted(source: Path) -> Path:
     folder = source
     if not source.is_dir():
-        folder = datasets_folder() / source.stem
+        mark = hashlib.sha256(_identity(source).encode()).hexdigest()[:12]
+        folder = datasets_folder() / f"{source.stem}_{mark}"
         if not folder.is_dir():
             with zipfile.ZipFile(source) as archive:
                 if sum(info.file_size for info in archive.infolist()) > _LARGEST_ARCHIVE:
                     raise ValueError(
                         f"{str(source)!r} unpacks to more than {_LARGEST_ARCHIVE} bytes"
                     )
-                folder.mkdir(parents=True)
-                archive.extractall(folder)  # leaves out what leads out of the folder
+                datasets_folder().mkdir(parents=True, exist_ok=True)
+                # it gets its name when it is complete
+                with tempfile.TemporaryDirectory(dir=datasets_folder()) as temporary:
+                    inner = Path(temporary) / source.stem
+                    inner.mkdir()
+                    archive.extractall(inner)  # leaves out what leads out of the folder
+                    inner.rename(folder)
     inside = folder / source.stem
     return inside if inside.is_dir() else folder
 

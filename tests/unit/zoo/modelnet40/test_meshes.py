@@ -113,6 +113,39 @@ def test_meshes_are_sampled_once(meshes, is_zip):
         get_modelnet_from_file(20, name)
 
 
+def test_seed_and_source_belong_to_what_is_kept(meshes):
+    first = get_modelnet_from_file(20, "ModelNet40")[0]
+    other = get_modelnet_from_file(20, "ModelNet40", seed=1)[0]
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(get_modelnet_from_file(20, "ModelNet40")[0], first)
+    moved = meshes / "elsewhere"
+    (meshes / "ModelNet40").rename(moved)
+    np.testing.assert_array_equal(get_modelnet_from_file(20, "ModelNet40")[0], first)
+    with pytest.raises(FileNotFoundError, match="with the seed 1"):
+        get_modelnet_from_file(20, "ModelNet40", seed=1)
+    another = meshes / "another" / "ModelNet40" / "chair" / "train"
+    another.mkdir(parents=True)
+    (another / "a.off").write_text(SQUARE)
+    assert len(get_modelnet_from_file(20, another.parents[1])[0]) == 1
+
+
+def test_an_interrupted_unpacking_is_done_again(meshes, monkeypatch):
+    with zipfile.ZipFile("ModelNet40.zip", "w") as archive:
+        for path in sorted((meshes / "ModelNet40").rglob("*.*")):
+            archive.write(path, path.relative_to(meshes))
+
+    def interrupted(archive, folder):
+        archive.extract("ModelNet40/chair/train/chair_0.off", folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "extractall", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            get_modelnet_from_file(20, "ModelNet40.zip")
+    assert list((meshes / "home" / "datasets").iterdir()) == []
+    assert len(get_modelnet_from_file(20, "ModelNet40.zip")[0]) == 4
+
+
 def test_absent_and_damaged_data_say_so(meshes):
     with pytest.raises(FileNotFoundError, match=r"not downloaded.*zip or its folder"):
         get_modelnet_from_file(20, "Other.zip")
@@ -144,6 +177,10 @@ def test_batches_for_training_vary_and_for_testing_do_not():
     assert sorted(seen) == list(range(5))
     first, second = (np.concatenate([x for x, _ in train.as_numpy_iterator()]) for _ in range(2))
     assert not np.array_equal(first, second)
+    for none in ([], np.empty((0, 0, 3))):
+        empty, _ = get_modelnet(none, [], points, labels, 2, 16, 8)
+        assert not list(empty)
+        assert empty.element_spec[0].shape[1:] == test.element_spec[0].shape[1:]
     empty, _ = get_modelnet(points[:0], labels[:0], points, labels, 2, 16, 8)
     assert list(empty.as_numpy_iterator()) == []
     for arguments, message in [
