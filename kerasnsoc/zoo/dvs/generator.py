@@ -76,6 +76,8 @@ class DVS_DataGenerator:
         for name, value in numbers.items():
             if not value > 0:
                 raise ValueError(f"{name} is {value!r}, but it must be positive")
+            if name != "subpacket_length" and not isinstance(value, int | np.integer):
+                raise ValueError(f"{name} is {value!r}, but it must be an integer")
         rows, columns = camera_dims[0] // downscale, camera_dims[1] // downscale
         if len(camera_dims) != 3 or camera_dims[2] != 2 or min(rows, columns) < 1:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -55,6 +56,11 @@ def get_gesture_data(
     list of Trial
         A trial that the end of the file cuts short is kept as far as it goes.
 
+    Warns
+    -----
+    UserWarning
+        If the file ends within an event or a packet of events; the whole ones are kept.
+
     Raises
     ------
     OSError
@@ -71,14 +77,14 @@ def get_gesture_data(
         if found is None:
             raise ValueError(f"{name!r} is no recording of this data set: GestS<NN>_<LL>...aedat")
         subject, label = int(found[1]), int(found[2])
-        return [_trial(read_events(datafile), label, subject, "fluorescent")]
+        return [_trial(_events(datafile), label, subject, "fluorescent")]
     found = re.match(r"user(\d+)_(.+)\.aedat4?$", name)
     if found is None:
         raise ValueError(f"{name!r} is no recording of this data set: user<NN>_<lighting>.aedat")
     if labelfile is None:
         raise ValueError(f"{name!r} needs its labelfile, a CSV with the columns class, start, end")
     rows = _label_rows(Path(labelfile))
-    events = read_events(datafile)
+    events = _events(datafile)
     events = events[np.argsort(events["t"], kind="stable")]
     subject, lighting = int(found[1]), found[2]
     trials = []
@@ -97,8 +103,9 @@ def generate_dataset(
     ----------
     dataset_name : {"dvs_gesture", "samsung_handy"}
     datadir : path
-        Folder with the recordings; those of "dvs_gesture" have their labels beside them, as
-        ``<recording>_labels.csv``.
+        Folder with the recordings, ``.aedat`` or ``.aedat4``; those of "dvs_gesture" have their
+        labels beside them, as ``<recording>_labels.csv``. Of a recording in both formats the first
+        is read.
     subject_list : iterable of int
 
     Raises
@@ -113,12 +120,16 @@ def generate_dataset(
     trials = []
     for subject in subject_list:
         form = "user{:02d}_*.aedat" if dataset_name == "dvs_gesture" else "GestS{:02d}_*.aedat"
-        files = sorted(folder.glob(form.format(subject)))
+        files: dict[str, Path] = {}
+        for suffix in ("", "4"):
+            for file in sorted(folder.glob(form.format(subject) + suffix)):
+                files.setdefault(file.stem, file)
         if not files:
             raise FileNotFoundError(
-                f"no recording of subject {subject} ({form.format(subject)}) in {str(folder)!r}"
+                f"no recording of subject {subject} ({form.format(subject)} or .aedat4) in "
+                f"{str(folder)!r}"
             )
-        for file in files:
+        for _, file in sorted(files.items()):
             is_labelled = dataset_name == "dvs_gesture"
             labels = file.with_name(f"{file.stem}_labels.csv") if is_labelled else None
             trials += get_gesture_data(dataset_name, file, labels)
@@ -155,6 +166,18 @@ def _label_rows(path: Path) -> list[tuple[int, int, int]]:
                 )
             rows.append((label, start, end))
     return rows
+
+
+def _events(path: str | os.PathLike[str]) -> Events:
+    try:
+        return read_events(path)
+    except ValueError as error:
+        events = read_events(path, allow_truncated=True)  # refuses all other damage again
+        warnings.warn(
+            f"{os.fspath(path)!r} is cut short; its {len(events)} whole events are kept ({error})",
+            stacklevel=3,
+        )
+        return events
 
 
 def _trial(events: Events, label: int, subject: int, lighting: str) -> Trial:

@@ -226,3 +226,19 @@ def test_generated_shapes_move_as_their_class_says():
         angle = one["label"] * np.pi / 4
         direction = moved / np.hypot(*moved)
         assert direction @ [np.cos(angle), np.sin(angle)] > 0.9, one["label"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "name"), [((200, 2.5), "subpackets_per_packet"), ((200, 1), "downscale")]
+)
+def test_counts_are_integers(numbers, name):
+    trial = {
+        "label": 0,
+        "subject": 1,
+        "lighting": "led",
+        "events": np.zeros((1, 3), np.uint16),
+        "ev_times": np.zeros(1, np.int64),
+    }
+    options = {"downscale": 1.5} if name == "downscale" else {}
+    with pytest.raises(ValueError, match=f"{name} is .*an integer"):
+        DVS_DataGenerator([trial], *numbers, **options)

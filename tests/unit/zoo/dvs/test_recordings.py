@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from kerasnsoc.zoo.dvs import generate_dataset, get_gesture_data
+from kerasnsoc.zoo.dvs import generate_dataset, get_gesture_data, preprocessing
 
 
 def write_aedat_2(path, rows):
@@ -85,3 +85,31 @@ def test_what_is_unknown_is_refused(tmp_path):
     labels.write_text("class,start,end\n1,a,200\n")
     with pytest.raises(ValueError, match=r"line 2.*microseconds"):
         generate_dataset("dvs_gesture", tmp_path, [1])
+
+
+@pytest.mark.parametrize("write", [write_aedat_2, write_aedat_31])
+def test_what_a_recording_lost_at_its_end_is_all_that_is_lost(tmp_path, write):
+    file, labels = tmp_path / "user03_led.aedat", tmp_path / "user03_led_labels.csv"
+    write(file, [(100 * k, k, 7, 1) for k in range(10)])
+    labels.write_text("class,start,end\n1,0,400\n2,400,1000\n")
+    whole = get_gesture_data("dvs_gesture", file, labels)
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match=r"cut short; its 9 whole events"):
+        kept = get_gesture_data("dvs_gesture", file, labels)
+    assert [len(trial["events"]) for trial in whole] == [4, 6]
+    assert [len(trial["events"]) for trial in kept] == [4, 5]
+
+
+def test_recordings_of_both_formats_are_found(tmp_path, monkeypatch):
+    names = ("user01_a.aedat4", "user01_b.aedat", "user01_b.aedat4", "user01_c.dat")
+    for name in names:
+        (tmp_path / name).touch()
+    found = []
+    monkeypatch.setattr(
+        preprocessing, "get_gesture_data", lambda _, *files: found.append(files) or []
+    )
+    generate_dataset("dvs_gesture", tmp_path, [1])
+    assert [(file.name, labels.name) for file, labels in found] == [
+        ("user01_a.aedat4", "user01_a_labels.csv"),
+        ("user01_b.aedat", "user01_b_labels.csv"),
+    ]
