@@ -8,7 +8,15 @@ cells. Decoded boxes are relative to the image, 0 to 1.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
+
+from kerasnsoc.zoo.detection import anchors
+from kerasnsoc.zoo.detection.anchors import generate_anchors as generate_anchors
+
+# Older code imports the function from a module of its name. A file of that name would take the
+# function's place in this package as soon as it is read.
+sys.modules[f"{__name__}.generate_anchors"] = anchors
 
 _PUBLIC = {
     "BoundingBox": "processing",
@@ -27,7 +35,7 @@ _PUBLIC = {
     "synthetic_shapes": "synthetic",
 }
 
-__all__ = sorted(_PUBLIC)
+__all__ = sorted([*_PUBLIC, "generate_anchors"])
 
 
 def __getattr__(name: str) -> Any:

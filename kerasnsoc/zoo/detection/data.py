@@ -76,7 +76,7 @@ def parse_voc_annotations(
         annotations never need and attacks do.
     """
     annotations = []
-    for name in Path(file_path).read_text(encoding="utf-8").split("\n"):
+    for name in Path(file_path).read_text(encoding="utf-8-sig").split("\n"):
         if not name.strip():
             continue
         path = Path(gt_folder) / f"{name.strip()}.xml"
@@ -119,7 +119,7 @@ def parse_widerface_annotations(
         If Pillow is not installed.
     """
     annotations = []
-    lines = Path(gt_file).read_text(encoding="utf-8").splitlines()
+    lines = Path(gt_file).read_text(encoding="utf-8-sig").splitlines()
     place = 0
     while place < len(lines):
         name = lines[place].strip()
@@ -175,7 +175,7 @@ def annotation_targets(
         Centre x and y, width, height (all in cells from the image's corner), 1 for an object, and
         the class as one-hot, in the slot of the anchor whose shape is most alike.
     """
-    from kerasnsoc.zoo.detection.generate_anchors import corner_iou
+    from kerasnsoc.zoo.detection.anchors import corner_iou
     from kerasnsoc.zoo.detection.processing import _check_anchors
 
     sizes = _check_anchors(anchors)

@@ -71,6 +71,13 @@ class MapEvaluation(keras.callbacks.Callback):
                 f"batch_size is {batch_size}, max_box_per_image {max_box_per_image} and period "
                 f"{period}, but needed are at least 1, 1 and 0"
             )
+        # an integer model has this attribute, a Keras model has not
+        if is_keras_model == hasattr(model, "input_dims"):
+            kind = "an integer model" if is_keras_model else "no integer model"
+            raise ValueError(
+                f"is_keras_model is {is_keras_model}, but the model, a {type(model).__name__}, is "
+                f"{kind}. Pass is_keras_model={not is_keras_model}."
+            )
         self._detector = model
         self._val_data = list(val_data)
         self._labels = list(labels)

@@ -22,13 +22,13 @@ class YoloLoss(keras.losses.Loss):
     anchors : list of [width, height]
         In grid cells.
     grid_size : (columns, rows)
-    batch_size : int, optional
-        Not used; older code passes it.
     lambda_coord, lambda_noobj, lambda_obj, lambda_class : float
         Weights of places, of objectness where there is none and where there is, and of classes.
     iou_filter : float
         A predicted box that overlaps any object of its image by this IoU or more is not punished
         for claiming one.
+    batch_size : int, optional
+        Not used; older code passes it.
     name : str
 
     Notes
@@ -45,13 +45,13 @@ class YoloLoss(keras.losses.Loss):
         self,
         anchors: npt.ArrayLike,
         grid_size: tuple[int, int],
-        batch_size: int | None = None,
         lambda_coord: float = 1,
         lambda_noobj: float = 1,
         lambda_obj: float = 5,
         lambda_class: float = 1,
         iou_filter: float = 0.6,
         *,
+        batch_size: int | None = None,
         name: str = "yolo_loss",
         reduction: str = "sum",
         dtype: Any = None,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasnsoc.zoo.detection.generate_anchors import generate_anchors
+from kerasnsoc.zoo.detection.anchors import generate_anchors
 from kerasnsoc.zoo.detection.synthetic import SHAPES, synthetic_shapes
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
 

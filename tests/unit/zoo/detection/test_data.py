@@ -12,7 +12,7 @@ from kerasnsoc.zoo.detection import (
     parse_widerface_annotations,
     synthetic_shapes,
 )
-from kerasnsoc.zoo.detection.generate_anchors import generate_anchors
+from kerasnsoc.zoo.detection.anchors import generate_anchors
 
 VOC = """<?xml version="1.0"?>
 <annotation>
@@ -215,3 +215,20 @@ def test_generated_shapes_are_where_their_boxes_are():
     )
     with pytest.raises(ValueError, match="side 16"):
         synthetic_shapes(1, side=16)
+
+
+def test_the_package_exports_the_function_that_finds_anchors():
+    from kerasnsoc.zoo import detection
+
+    assert detection.generate_anchors is generate_anchors
+    assert "generate_anchors" in detection.__all__
+    from kerasnsoc.zoo.detection.generate_anchors import generate_anchors as older
+
+    assert older is generate_anchors
+    assert detection.generate_anchors is generate_anchors
+
+
+def test_a_list_of_images_may_begin_with_a_mark_of_its_encoding(tmp_path):
+    *folders, names = voc_folder(tmp_path, a=VOC)
+    names.write_text("a\n", encoding="utf-8-sig")
+    assert len(parse_voc_annotations(*folders, names, ["person", "car"])) == 1

@@ -49,13 +49,19 @@ def test_the_published_loss():
 
 
 def test_the_loss_is_a_sum_over_images_and_empty_images_count():
-    loss = YoloLoss(ANCHORS, (2, 2), 16)
+    loss = YoloLoss(ANCHORS, (2, 2), batch_size=16)
     target = np.concatenate([example(), np.zeros_like(example())])
     zeros = np.zeros_like(target)
     # 8 free slots, half sure each: 8 / 4 / 2
     assert float(loss(target, zeros)) == pytest.approx(2.05125 + 1.0, rel=1e-6)
     assert np.array(loss.call(target, keras.ops.convert_to_tensor(zeros))).shape == (2,)
     assert not np.array(loss.best_iou(target, zeros))[1].any()
+
+
+def test_the_weights_of_the_loss_follow_the_grid():
+    given = YoloLoss(ANCHORS, (2, 2), 2, 3, 4, 5).get_config()
+    names = ("lambda_coord", "lambda_noobj", "lambda_obj", "lambda_class")
+    assert [given[name] for name in names] == [2, 3, 4, 5]
 
 
 def test_a_box_that_overlaps_an_object_is_not_punished():
@@ -203,6 +209,10 @@ def test_an_integer_model_is_evaluated_the_right_way_round():
     evaluation = MapEvaluation(network, annotations, is_keras_model=False, **options)
     mean, _ = evaluation.evaluate_map()
     assert 0 <= mean <= 1
+    with pytest.raises(ValueError, match=r"is an integer model\. Pass is_keras_model=False"):
+        MapEvaluation(network, annotations, **options)
+    with pytest.raises(ValueError, match=r"is no integer model\. Pass is_keras_model=True"):
+        MapEvaluation(model, annotations, is_keras_model=False, **options)
     (found,) = evaluation._predict(annotations[:1])
     assert len(found) <= 10
 

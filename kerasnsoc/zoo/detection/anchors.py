@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from kerasnsoc.zoo.detection.data import Annotation
+if TYPE_CHECKING:
+    from kerasnsoc.zoo.detection.data import Annotation
 
 _MOST_ROUNDS = 1000
 
