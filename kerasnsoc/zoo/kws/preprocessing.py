@@ -6,6 +6,7 @@ compute them, which is faster. Nothing here is needed to run a trained network.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import math
 import os
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc.zoo._home import download
-from kerasnsoc.zoo.kws.mfcc import mfcc
+from kerasnsoc.zoo.kws.mfcc import BANDS, mfcc
 from kerasnsoc.zoo.kws.scaler import FeatureScaler
 from kerasnsoc.zoo.kws.settings import (
     BACKGROUND_NOISE_DIR_NAME,
@@ -114,6 +115,11 @@ class AudioProcessor:
         *,
         seed: int | None = None,
     ) -> None:
+        if not 1 <= feature_bin_count <= BANDS:
+            raise ValueError(
+                f"feature_bin_count is {feature_bin_count}, but a window has 1 to {BANDS} "
+                "coefficients"
+            )
         self.model_settings: ModelSettings = prepare_model_settings(
             sample_rate, clip_duration_ms, window_size_ms, window_stride_ms, feature_bin_count
         )
@@ -149,12 +155,13 @@ class AudioProcessor:
         dest_directory : path
             Made if missing. An archive that lies there already is used.
         sha256 : str, optional
-            Digest that a downloaded archive must have.
+            Digest that the archive must have, also one that lies there already.
 
         Raises
         ------
         RuntimeError
-            If the archive cannot be fetched or unpacked; the message says where to put it by hand.
+            If the archive cannot be fetched or unpacked, or is another one; the message says where
+            to put it by hand.
         """
         if not data_url:
             return
@@ -172,6 +179,14 @@ class AudioProcessor:
                     f"{data_url} could not be fetched ({error}). Put the archive by hand to "
                     f"{archive}."
                 ) from error
+        elif sha256 is not None:
+            with archive.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != sha256.lower():
+                raise RuntimeError(
+                    f"{archive} has the SHA-256 {found}, but {sha256} is expected. Delete it to "
+                    "fetch it again."
+                )
         try:
             with tarfile.open(archive, "r:gz") as content:
                 content.extractall(folder, filter="data")
@@ -295,8 +310,8 @@ class AudioProcessor:
         Parameters
         ----------
         how_many : int
-            -1 takes all from `offset` on, in order. Another number is cut at the end of the part;
-            in the training part that many are drawn with replacement.
+            -1 takes all from `offset` on, in order. Another number is cut at the end of the part,
+            and below 0 gives none; in the training part that many are drawn with replacement.
         offset : int
             First sample.
         background_frequency : float
@@ -323,15 +338,12 @@ class AudioProcessor:
         self._folder()
         if mode not in self.data_index:
             raise ValueError(f"mode is {mode!r}, allowed are {', '.join(map(repr, _PARTS))}")
-        if how_many < -1 or offset < 0:
-            raise ValueError(
-                f"how_many is {how_many} and offset {offset}, but how_many is -1 or more and the "
-                "offset is not negative"
-            )
+        if offset < 0:
+            raise ValueError(f"offset is {offset}, but must not be negative")
         _check_variation(background_frequency, background_volume_range, time_shift)
         entries = self.data_index[mode]
         left = max(0, len(entries) - offset)
-        count = left if how_many == -1 else min(how_many, left)
+        count = left if how_many == -1 else max(0, min(how_many, left))
         if mode == "training" and how_many != -1:
             places = self._rng.integers(max(1, len(entries)), size=count)
         else:

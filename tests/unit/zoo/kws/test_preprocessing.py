@@ -1,5 +1,6 @@
 """Recordings in folders become features and labels."""
 
+import hashlib
 import io
 import tarfile
 
@@ -172,7 +173,13 @@ def test_samples_in_order_have_the_features_of_their_files(words):
 def test_how_many_and_offset_are_cut_at_the_end(words):
     found = processor(words)
     count = len(found.data_index["testing"])
-    for how_many, offset, expected in [(5, 0, 5), (99, 2, count - 2), (5, 99, 0), (-1, 99, 0)]:
+    for how_many, offset, expected in [
+        (5, 0, 5),
+        (99, 2, count - 2),
+        (5, 99, 0),
+        (-1, 99, 0),
+        (-3, 0, 0),
+    ]:
         features, labels = found.get_data(how_many, offset, 0, 0, 0, "testing")
         assert len(features) == len(labels) == expected
 
@@ -224,8 +231,7 @@ def test_a_processor_without_data_still_reads_files(tmp_path):
     ("arguments", "message"),
     [
         ((1, 0, 0, 0, 0, "holdout"), "mode is 'holdout'"),
-        ((-2, 0, 0, 0, 0, "training"), "how_many is -2"),
-        ((1, -1, 0, 0, 0, "training"), "offset -1"),
+        ((1, -1, 0, 0, 0, "training"), "offset is -1"),
         ((1, 0, 2, 0, 0, "training"), "background_frequency is 2"),
         ((1, 0, 0, -1, 0, "training"), "background_volume_range is -1"),
         ((1, 0, 0, 0, -5, "training"), "time_shift is -5"),
@@ -306,6 +312,18 @@ def test_archives_that_do_harm_or_cannot_be_had_are_refused(tmp_path, monkeypatc
     (tmp_path / "data4" / "bad.tar.gz").write_bytes(b"no archive")
     with pytest.raises(RuntimeError, match="Delete it"):
         fetch("https://example.org/bad.tar.gz", tmp_path / "data4")
+    (tmp_path / "data4" / "good.tar.gz").write_bytes(good.read_bytes())
+    with pytest.raises(RuntimeError, match=r"good\.tar\.gz has the SHA-256 .* Delete it"):
+        fetch(good.as_uri(), tmp_path / "data4", sha256="0" * 64)
+    assert not (tmp_path / "data4" / "a").exists()
+    fetch(good.as_uri(), tmp_path / "data4", hashlib.sha256(good.read_bytes()).hexdigest())
+    assert (tmp_path / "data4" / "a" / "b.wav").exists()
     monkeypatch.setenv("KERASNSOC_OFFLINE", "1")
     with pytest.raises(RuntimeError, match=r"KERASNSOC_OFFLINE.*data5/good\.tar\.gz"):
         fetch(good.as_uri(), tmp_path / "data5")
+
+
+@pytest.mark.parametrize("count", [0, 41])
+def test_a_window_has_so_many_coefficients(count):
+    with pytest.raises(ValueError, match=f"feature_bin_count is {count}, .* 1 to 40"):
+        kws.AudioProcessor(RATE, 1000, 40, 20, count)
