@@ -100,7 +100,7 @@ def input_fn(
     Raises
     ------
     FileNotFoundError
-        If the folder does not exist.
+        If the folder or all the files do not exist.
     ImportError
         If TensorFlow is not installed.
     """
@@ -111,6 +111,12 @@ def input_fn(
             "from your copy and give their folder."
         )
     names = get_filenames(is_training, data_dir) if filenames is None else list(filenames)
+    if not any(map(tf.io.gfile.exists, names)):
+        raise FileNotFoundError(
+            f"{os.fspath(data_dir)!r} holds none of the {len(names)} files"
+            + (f", such as {names[0]!r}" if names else "")
+            + ". ImageNet is not downloaded: make the records from your copy."
+        )
     dataset = tf.data.Dataset.from_tensor_slices(names)
     if input_context is not None and input_context.num_input_pipelines > 1:
         dataset = dataset.shard(input_context.num_input_pipelines, input_context.input_pipeline_id)
@@ -201,7 +207,7 @@ def parse_record(raw_record: Any, im_size: int, is_training: bool, dtype: Any) -
     label : tensor of float32, shape (1,)
         0 to 999.
     """
-    tf = require("tensorflow", "train")
+    tf = _tensorflow()
     corners = ("ymin", "xmin", "ymax", "xmax")
     features = {
         "image/encoded": tf.io.FixedLenFeature([], tf.string, ""),
@@ -239,7 +245,8 @@ def preprocess_image(
     image_buffer : scalar string tensor, or tensor of shape (height, width, channels)
         A JPEG, or its pixels with ``decode=False``.
     bbox : tensor of float32, shape (1, boxes, 4)
-        Of objects as ymin, xmin, ymax, xmax, 0 to 1; only training looks at them.
+        Of objects as ymin, xmin, ymax, xmax, 0 to 1; only training looks at them. None stands for
+        the whole image.
     output_height, output_width : int
     num_channels : int
         1 or 3.
@@ -255,8 +262,10 @@ def preprocess_image(
     -------
     tensor of float32, shape (output_height, output_width, num_channels)
     """
-    tf = require("tensorflow", "train")
+    tf = _tensorflow()
     if is_training:
+        if bbox is None:
+            bbox = tf.zeros((1, 0, 4), tf.float32)
         shape = tf.io.extract_jpeg_shape(image_buffer) if decode else tf.shape(image_buffer)
         begin, size, _ = tf.image.sample_distorted_bounding_box(
             shape,
@@ -333,9 +342,18 @@ def _labels() -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
+def _tensorflow() -> Any:
+    """TensorFlow, for functions that are traced: AutoGraph warns that it cannot read `require`."""
+    try:
+        import tensorflow
+    except ImportError:
+        return require("tensorflow", "train")
+    return tensorflow
+
+
 def _central_crop(image: Any, height: int, width: int) -> Any:
     """Resize such that the crop fits with a margin, then take the middle."""
-    tf = require("tensorflow", "train")
+    tf = _tensorflow()
     shape = tf.shape(image)
     rows, columns = (tf.cast(shape[axis], tf.float64) for axis in (0, 1))
     wanted = (round(_RESIZE_FACTOR * height), round(_RESIZE_FACTOR * width))

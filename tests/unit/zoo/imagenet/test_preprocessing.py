@@ -161,3 +161,26 @@ def test_pipelines_of_several_share_the_files(tf, tmp_path):
 def test_an_absent_folder_is_named(tf, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.*not downloaded"):
         input_fn(True, tmp_path / "nowhere", 2)
+    with pytest.raises(FileNotFoundError, match=r"none of the 1024 files.*train-00000-of-01024"):
+        input_fn(True, tmp_path, 2)
+
+
+@pytest.mark.keras
+def test_no_box_is_the_whole_image(tf):
+    _, encoded = ramp(tf)
+    assert preprocess_image(encoded, None, 16, 16, 3, is_training=True).shape == (16, 16, 3)
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("is_training", [False, True])
+def test_the_pipeline_is_traced_without_warnings(tf, tmp_path, is_training, caplog):
+    write_records(tf, tmp_path, [1], "part")
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        for function in (None, lambda *record: parse_record(*record)):
+            names = [str(tmp_path / "part")]
+            input_fn(is_training, tmp_path, 1, 16, parse_record_fn=function, filenames=names)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.records
