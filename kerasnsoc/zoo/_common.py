@@ -7,6 +7,7 @@ import operator
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasnsoc.quantization import quantize
 
@@ -68,6 +69,16 @@ def check_shape(input_shape: Any) -> Shape:
     return shape
 
 
+def check_whole_shape(input_shape: Any, remedy: str = "Give them.") -> Shape:
+    """As `check_shape`, without a None: what stands in front of dense layers needs every size."""
+    shape = check_shape(input_shape)
+    if None in shape:
+        raise ValueError(
+            f"input_shape is {input_shape!r}, but the dense layers need all dimensions. {remedy}"
+        )
+    return shape
+
+
 def check_pooling(pooling: str | None) -> None:
     """Refuse a final pooling other than none or the average."""
     if pooling not in (None, "avg"):
@@ -76,8 +87,8 @@ def check_pooling(pooling: str | None) -> None:
 
 def check_alpha(alpha: Any) -> None:
     """Refuse a width multiplier that is no finite number above 0."""
-    valid = isinstance(alpha, int | float) and not isinstance(alpha, bool)
-    if not valid or not math.isfinite(alpha) or alpha <= 0:
+    valid = isinstance(alpha, int | float | np.integer | np.floating)
+    if not valid or isinstance(alpha, bool) or not math.isfinite(alpha) or alpha <= 0:
         raise ValueError(f"alpha is {alpha!r}, but the width multiplier must be a number above 0")
 
 

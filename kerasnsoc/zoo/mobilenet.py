@@ -175,6 +175,11 @@ def mobilenet_edge_imagenet(
     base = base_model
     if isinstance(base, str | os.PathLike):
         base = load_quantized_model(base, compile=False)
+    if not isinstance(base, keras.Model):
+        raise ValueError(
+            f"base_model is {base_model!r}, but a quantized mobilenet_imagenet with its top, or "
+            "the path of one, is expected"
+        )
     top = next((layer for layer in base.layers if layer.name == "separable_14"), None)
     bits = top.quantizer.bitwidth if isinstance(top, QuantizedSeparableConv2D) else 0
     if not bits:

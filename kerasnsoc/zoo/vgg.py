@@ -46,7 +46,7 @@ def vgg_cifar10(
     """
     bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
     _common.check_positive("classes", classes)
-    image, x = _common.image_input(_common.check_shape(input_shape), input_scaling)
+    image, x = _common.image_input(_common.check_whole_shape(input_shape), input_scaling)
     for index, filters in enumerate((128, 128, 256, 256, 512, 512, 1024)):
         x = conv_block(
             x,
@@ -108,11 +108,8 @@ def vgg_imagenet(
     if include_top:
         _common.check_positive("classes", classes)
     shape = _common.check_shape(input_shape)
-    if include_top and pooling is None and None in shape:
-        raise ValueError(
-            f"input_shape is {input_shape!r}, but the dense layers need all dimensions. Give them, "
-            f"or use pooling='avg'."
-        )
+    if include_top and pooling is None:
+        _common.check_whole_shape(shape, "Give them, or use pooling='avg'.")
     image, x = _common.image_input(shape, input_scaling)
     # block, convolution, filters, whether a pooling ends the block
     stack = (
@@ -178,7 +175,7 @@ def vgg_utk_face(
         If an argument is out of range; nothing is built then.
     """
     bits = _common.check_bits(weight_quantization, activ_quantization, input_weight_quantization)
-    image, x = _common.image_input(_common.check_shape(input_shape), input_scaling)
+    image, x = _common.image_input(_common.check_whole_shape(input_shape), input_scaling)
     for index, filters in enumerate((32, 32, 64, 64, 84)):
         x = conv_block(
             x,

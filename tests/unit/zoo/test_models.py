@@ -13,6 +13,7 @@ from kerasnsoc.quantization import (
     QuantizedDense,
     QuantizedSeparableConv2D,
 )
+from kerasnsoc.zoo import _common
 
 pytestmark = pytest.mark.keras
 
@@ -295,6 +296,8 @@ def test_refused_bits(function, arguments, message):
         ("ds_cnn_cifar10", {"alpha": -1}, "alpha is -1"),
         ("vgg_imagenet", {"pooling": "max"}, "pooling is 'max'"),
         ("vgg_imagenet", {"input_shape": (None, None, 3)}, "dense layers need all dimensions"),
+        ("vgg_cifar10", {"input_shape": (None, None, 3)}, "dense layers need all dimensions"),
+        ("vgg_utk_face", {"input_shape": (None, None, 3)}, "dense layers need all dimensions"),
         ("yolo_base", {"input_shape": (None, None, 3)}, "detector needs all its dimensions"),
         ("yolo_base", {"classes": 0}, "classes is 0"),
         ("yolo_base", {"nb_box": 0}, "nb_box is 0"),
@@ -390,3 +393,14 @@ def test_the_edge_form_refuses_other_bases(base):
         zoo.mobilenet_edge_imagenet(floats, 5)
     with pytest.raises(ValueError, match="classes is 0"):
         zoo.mobilenet_edge_imagenet(base, 0)
+    with pytest.raises(ValueError, match="base_model is None"):
+        zoo.mobilenet_edge_imagenet(None, 2)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_widths_may_be_numbers_of_numpy(kind):
+    _common.check_alpha(kind(0.25))
+    assert _common.scaled(32, kind(0.25)) == 8
+    for wrong in (np.bool_(True), kind(np.nan), kind(0)):
+        with pytest.raises(ValueError, match="alpha is"):
+            _common.check_alpha(wrong)
