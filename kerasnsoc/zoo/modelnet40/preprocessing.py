@@ -240,7 +240,11 @@ def _extracted(source: Path) -> Path:
                     inner = Path(temporary) / source.stem
                     inner.mkdir()
                     archive.extractall(inner)  # leaves out what leads out of the folder
-                    inner.rename(folder)
+                    try:
+                        inner.rename(folder)
+                    except OSError:
+                        if not folder.is_dir():  # else another process was faster
+                            raise
     inside = folder / source.stem
     return inside if inside.is_dir() else folder
 
