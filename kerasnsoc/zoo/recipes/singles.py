@@ -26,6 +26,7 @@ from kerasnsoc.zoo.recipes.fitting import (
     measure_integer,
     measure_records,
 )
+from kerasnsoc.zoo.recipes.identity import described
 from kerasnsoc.zoo.recipes.options import checked_save_path
 from kerasnsoc.zoo.recipes.task import Data, Task
 
@@ -53,8 +54,8 @@ def train_file(
     """Train the model of a file and save it, with the results as JSON beside.
 
     The state after each epoch lies in ``<save_path>.backup``: the same call goes on after an
-    interruption. A backup of another call is removed. A distillation goes on with the weights
-    alone, its optimizer starts anew.
+    interruption. A backup of another call, or of the same with other data, is removed. A
+    distillation goes on with the weights alone, its optimizer starts anew.
 
     Parameters
     ----------
@@ -130,6 +131,7 @@ def train_file(
         "teacher": None if teacher is None else str(teacher),
         "last_activ_quantization": last_bits,
         "seed": seed,
+        **described(data),
     }
     backup = save_path.with_name(f"{save_path.name}.backup")
     _keep_or_remove(backup, plan, echo)

@@ -155,6 +155,25 @@ def test_choices_of_detectors(tmp_path):
         MapEvaluation(model, shapes, ["disc"], [[1, 1], [2, 2]]).evaluate_map()
 
 
+def test_a_detector_sees_the_same_pixels_everywhere():
+    image = keras.Input((32, 32, 3))
+    plain = keras.Model(image, keras.layers.Conv2D(8, 32, 32)(image))
+    scaled = keras.layers.Rescaling(1 / 128, -1)(image)
+    raw = keras.Model(image, keras.layers.Conv2D(8, 32, 32)(scaled))
+    white = synthetic_shapes(1, 32)
+    white[0]["image"] = np.full((32, 32, 3), 255, np.uint8)
+    detection = {"train": white, "test": white, "anchors": [[1.0, 1.0]]}
+    data = Data(*[np.zeros(0)] * 4, SHAPES, "shapes", "one", detection=detection)
+    scale, shift = fitting.conversion_of(plain, YOLO)["input_scaling"]
+    for model, expected in ((plain, (255 - shift) / scale), (raw, 255)):
+        batch, _ = fitting._boxes(model, YOLO, data, "test", 1)[0]
+        assert np.unique(batch).tolist() == [expected]
+        seen = []
+        model.predict = lambda x, seen=seen, **_: seen.append(x) or np.zeros((1, 1, 1, 8))
+        fitting.measure(model, YOLO, data)
+        np.testing.assert_array_equal(seen[0], batch)
+
+
 def test_a_detector_that_learns_nothing_more_stops(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fitting, "_PATIENCE", 1)
     shapes = synthetic_shapes(3, 64)
