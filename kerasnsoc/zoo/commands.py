@@ -44,9 +44,6 @@ _MODELS: dict[str, tuple[str, ...]] = {
 _ALIASES = {"mobilenet_imagenet_edge": "mobilenet_edge_imagenet"}
 _WITHOUT_BITS = ("convtiny_cwru", "mobilenet_edge_imagenet")
 _WITHOUT_INPUT_BITS = ("convtiny_dvs_gesture", "convtiny_dvs_handy", "pointnet_plus_modelnet40")
-_HEAD = "1conv"
-"""First layer of a detector behind its body."""
-
 _SIZES = (32, 64, 96, 128, 160, 192, 224)
 
 
@@ -101,7 +98,8 @@ def create(
         Path | None, typer.Option("--base_model", "-bm", help="A quantized mobilenet_imagenet.")
     ] = None,
     base_weights: Annotated[
-        Path | None, typer.Option("--base_weights", "-bw", help="Weights of the body, by name.")
+        Path | None,
+        typer.Option("--base_weights", "-bw", help="MobileNet, detector, or body."),
     ] = None,
     input_bits: Annotated[int | None, typer.Option("--input_bits", "-iq", min=0, max=8)] = None,
     weight_bits: Annotated[int, typer.Option("--weight_bits", "-wq", min=0, max=8)] = 0,
@@ -491,9 +489,10 @@ def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) 
             arguments["input_weight_quantization"] = inputs
     model = function(**arguments)
     if given["base_weights"] is not None:
-        from kerasnsoc.quantization import load_partial_weights, load_quantized_model
+        from kerasnsoc.quantization import load_quantized_model
+        from kerasnsoc.zoo.recipes.bodies import copy_body
 
-        load_partial_weights(model, load_quantized_model(given["base_weights"], compile=False))
+        copy_body(model, load_quantized_model(given["base_weights"], compile=False))
     return model
 
 
@@ -592,22 +591,16 @@ def _extract_samples(
 
 
 def _extract_body(model: Path, save: Path, as_json: bool) -> None:
-    import keras
-
     from kerasnsoc.quantization import load_quantized_model
+    from kerasnsoc.zoo.recipes.bodies import body_of
 
-    detector = load_quantized_model(model, compile=False)
-    names = [layer.name for layer in detector.layers]
-    if _HEAD not in names:
-        raise ValueError(
-            f"model {detector.name!r} has no layer {_HEAD!r}, where the head of `yolo_base` begins"
-        )
-    end = detector.layers[names.index(_HEAD) - 1]
-    keras.Model(detector.input, end.output, name=f"{detector.name}_body").save(save)
+    body = body_of(load_quantized_model(model, compile=False))
+    body.save(save)
+    last = body.layers[-1].name
     if as_json:
-        typer.echo(json.dumps({"last_layer": end.name, "output": str(save)}, indent=2))
+        typer.echo(json.dumps({"last_layer": last, "output": str(save)}, indent=2))
         return
-    typer.echo(f"the layers up to {end.name!r}, saved as {save}")
+    typer.echo(f"the layers up to {last!r}, saved as {save}")
 
 
 def _quiet() -> None:

@@ -10,14 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from kerasnsoc import cli, convert, quantize
-from kerasnsoc.quantization import load_quantized_model
+from kerasnsoc.quantization import fold_batchnorms, load_quantized_model
 from kerasnsoc.runtime import Model
-from kerasnsoc.zoo import ds_cnn_kws, mobilenet_imagenet
+from kerasnsoc.zoo import ds_cnn_kws, mobilenet_imagenet, yolo_base
 from kerasnsoc.zoo.commands import Action
 from kerasnsoc.zoo.detection import MapEvaluation, synthetic_shapes
 from kerasnsoc.zoo.detection.synthetic import SHAPES
 from kerasnsoc.zoo.imagenet.rescaling import rescale_model
 from kerasnsoc.zoo.recipes import fitting
+from kerasnsoc.zoo.recipes.bodies import body_of, copy_body
 from kerasnsoc.zoo.recipes.boxes import YOLO, with_choices
 from kerasnsoc.zoo.recipes.options import TAKEN_BY, checked_save_path
 from kerasnsoc.zoo.recipes.singles import prune_file, train_file
@@ -267,6 +268,47 @@ def test_choices_that_do_not_fit(arguments, message):
     done = command("train", *arguments)
     assert done.exit_code == 2
     assert message in " ".join(done.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("bits", [(), ("-wq", 4, "-aq", 4, "-iq", 8)])
+def test_a_body_goes_from_network_to_network(tmp_path, bits):
+    classifier, body = tmp_path / "classifier.keras", tmp_path / "body.keras"
+    detector, copy = tmp_path / "detector.keras", tmp_path / "copy.keras"
+    given = ("-i", 32, "-a", 0.1, "-c", 3, *bits)
+    done = command("create", "mobilenet_imagenet", "-s", classifier, *given)
+    assert done.exit_code == 0, done.output
+    done = command("train", "yolo", "extract", "-m", classifier, "-s", body)
+    assert done.exit_code == 0, done.output
+    # a detector from the classifier itself, another one from its body
+    for source, target in ((classifier, detector), (body, copy)):
+        words = ("create", "yolo_base", "-s", target, "-a", 0.1, "-bw", source)
+        done = command(*words, *bits)
+        assert done.exit_code == 0, done.output
+    networks = [load_quantized_model(path, compile=False) for path in (classifier, detector, copy)]
+    # quantizing folds the batch normalizations
+    for name in ("conv_0", "separable_13", *(() if bits else ("separable_13_BN",))):
+        arrays = [network.get_layer(name).get_weights() for network in networks]
+        for some in zip(*arrays, strict=True):
+            np.testing.assert_array_equal(some[0], some[1])
+            np.testing.assert_array_equal(some[0], some[2])
+
+
+def test_bodies_that_do_not_fit():
+    detector = yolo_base((32, 32, 3), 1, 2, 0.1, head_filters=8)
+    before = detector.get_weights()
+    wider = mobilenet_imagenet((32, 32, 3), 0.2, include_top=False)
+    message = r"'conv_0' have the shapes \[\(3, 3, 3, 3\)\], but in .* \[\(3, 3, 3, 6\)\]"
+    with pytest.raises(ValueError, match=message):
+        copy_body(detector, wider)
+    folded = mobilenet_imagenet((32, 32, 3), 0.1, include_top=False, use_stride2=True)
+    with pytest.raises(ValueError, match="not folded"):
+        copy_body(detector, fold_batchnorms(folded))
+    with pytest.raises(ValueError, match="no layer with weights that is named like"):
+        copy_body(detector, small_network())
+    for old, new in zip(before, detector.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(ValueError, match="no layer 'separable_13'"):
+        body_of(small_network())
 
 
 def test_only_given_options_are_refused():
