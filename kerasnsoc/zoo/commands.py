@@ -11,9 +11,10 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +26,9 @@ from kerasnsoc.zoo.recipes.options import (
     check_options,
     checked_save_path,
 )
+
+if TYPE_CHECKING:
+    from kerasnsoc.zoo.recipes.task import Data
 
 _MODELS: dict[str, tuple[str, ...]] = {
     "convtiny_cwru": (),
@@ -215,6 +219,12 @@ def train(
         float | None,
         typer.Option("--nms_threshold", "-nms", min=0, max=1, help="yolo: default 0.5."),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", metavar="NAME,…", help="yolo with --data: classes; default: all, sorted."
+        ),
+    ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -250,6 +260,8 @@ def train(
     target = model if savemodel is None else savemodel
     if target is not None and action is not Action.EVAL:
         target = _save_path(target)
+    if labels is not None and data is None:
+        raise typer.BadParameter("--labels chooses among those of --data FOLDER, which is missing")
     _check_paths(data, model, teacher, anchors)
     _quiet()
     if action is Action.RESCALE:
@@ -276,50 +288,57 @@ def train(
         raise typer.BadParameter(
             f"--teacher is for networks that tell classes apart; {name} finds {task.finds}"
         )
-    loaded = task.load(data, seed)
-    if any(value is not None for value in (anchors, objects, overlaps)):
-        from kerasnsoc.zoo.recipes.boxes import with_choices
-
-        loaded = with_choices(loaded, anchors, objects, overlaps)
 
     def echo(line: str) -> None:
-        typer.echo(line, err=as_json)  # JSON alone on the standard output
+        typer.echo(line, err=as_json)
 
-    if action is Action.RUN:
-        from kerasnsoc.zoo.recipes.runs import run_recipe
-
-        assert output is not None
-        command = shlex.join(["kerasnsoc", *sys.argv[1:]])
-        result = run_recipe(
-            task, loaded, output, command=command, seed=seed, most_epochs=epochs, echo=echo
-        )
-    else:
-        from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
-
-        assert model is not None
-        if action is Action.EVAL:
-            result = evaluate_file(task, loaded, model, on_runtime=runtime)
-            more = f", top 5 {result['top_5']:.4f}" if "top_5" in result else ""
-            echo(f"{result['metric']} {result['value']:.4f}{more} on {result['runs_on']}")
+    # JSON alone on the standard output, not what Keras writes there
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        if name == "yolo" and data is not None and action is not Action.RUN:
+            assert model is not None
+            names = () if labels is None else tuple(one.strip() for one in labels.split(","))
+            loaded = _annotated(data, names, model, anchors, seed, echo)
         else:
-            assert epochs is not None
-            assert target is not None
-            result = train_file(
-                task,
-                loaded,
-                model,
-                target,
-                action="train" if action is Action.TRAIN else "tune",
-                epochs=epochs,
-                batch=batch_size,
-                rate=learning_rate,
-                first_epoch=initial_epoch,
-                freeze_before=freeze_before,
-                teacher=teacher,
-                last_bits=last_bits,
-                seed=seed,
-                echo=echo,
+            loaded = task.load(data, seed)
+        if any(value is not None for value in (anchors, objects, overlaps)):
+            from kerasnsoc.zoo.recipes.boxes import with_choices
+
+            loaded = with_choices(loaded, anchors, objects, overlaps)
+        if action is Action.RUN:
+            from kerasnsoc.zoo.recipes.runs import run_recipe
+
+            assert output is not None
+            command = shlex.join(["kerasnsoc", *sys.argv[1:]])
+            result = run_recipe(
+                task, loaded, output, command=command, seed=seed, most_epochs=epochs, echo=echo
             )
+        else:
+            from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
+
+            assert model is not None
+            if action is Action.EVAL:
+                result = evaluate_file(task, loaded, model, on_runtime=runtime)
+                more = f", top 5 {result['top_5']:.4f}" if "top_5" in result else ""
+                echo(f"{result['metric']} {result['value']:.4f}{more} on {result['runs_on']}")
+            else:
+                assert epochs is not None
+                assert target is not None
+                result = train_file(
+                    task,
+                    loaded,
+                    model,
+                    target,
+                    action="train" if action is Action.TRAIN else "tune",
+                    epochs=epochs,
+                    batch=batch_size,
+                    rate=learning_rate,
+                    first_epoch=initial_epoch,
+                    freeze_before=freeze_before,
+                    teacher=teacher,
+                    last_bits=last_bits,
+                    seed=seed,
+                    echo=echo,
+                )
     if as_json:
         typer.echo(json.dumps(result, indent=2))
 
@@ -501,6 +520,31 @@ def _check_recipe(name: str) -> None:
 
     if name not in TASKS:
         raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+
+
+def _annotated(
+    path: Path,
+    labels: tuple[str, ...],
+    model: Path,
+    anchors: Path | None,
+    seed: int,
+    echo: Callable[[str], None],
+) -> Data:
+    """Images of a folder, with anchors that fit the model."""
+    from kerasnsoc.zoo.recipes.annotated import (
+        check_outputs,
+        load_annotated,
+        output_of,
+        with_generated_anchors,
+    )
+    from kerasnsoc.zoo.recipes.boxes import with_choices
+
+    output, loaded = output_of(model), load_annotated(path, labels)
+    if anchors is None:
+        return with_generated_anchors(loaded, output, seed, echo)
+    loaded = with_choices(loaded, anchors)
+    check_outputs(output[-1], loaded)
+    return loaded
 
 
 def _check_action(name: str, action: Action) -> None:

@@ -25,6 +25,7 @@ _PUBLIC = {
     "parse_widerface_annotations": "data",
     "preprocess_image": "processing",
     "synthetic_shapes": "synthetic",
+    "voc_labels": "data",
 }
 
 __all__ = sorted(_PUBLIC)

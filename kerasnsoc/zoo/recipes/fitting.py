@@ -347,7 +347,9 @@ def _with_loss(model: keras.Model, task: Task, data: Data) -> tuple[keras.Model,
     """What is compiled: the network, or a detector with its outputs sorted by box."""
     if task.kind == "boxes":
         from kerasnsoc.zoo.detection.yolo_loss import YoloLoss
+        from kerasnsoc.zoo.recipes.annotated import check_outputs
 
+        check_outputs(model.output_shape[-1], data)
         anchors = data.detection["anchors"]
         _, rows, columns, _ = model.output_shape
         shape = (rows, columns, len(anchors), 5 + len(data.classes))

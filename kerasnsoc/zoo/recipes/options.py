@@ -25,6 +25,7 @@ TAKEN_BY: dict[str, tuple[str, ...]] = {
     "anchors": _DETECTORS,
     "objects": _DETECTORS,
     "overlaps": _DETECTORS,
+    "labels": _DETECTORS,
     "image_size": ("rescale", "imagenet extract"),
     "num_samples": ("imagenet extract",),
     "runtime": ("eval",),

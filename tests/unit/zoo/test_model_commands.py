@@ -254,6 +254,8 @@ def test_rescaled_networks_keep_their_weights(tmp_path):
         (("mnist", "run", "-o", "x", "-lr", 1), "--learning_rate is for train, tune"),
         (("mnist", "run", "-o", "x", "-fb", "a"), "--freeze_before is for train, tune"),
         (("mnist", "run", "-o", "x", "-rt"), "--runtime is for eval"),
+        (("yolo", "run", "-o", "x", "--labels", "a"), "--labels is for yolo train"),
+        (("yolo", "eval", "-m", "a", "--labels", "a"), "--data FOLDER, which is missing"),
         (("mnist", "run", "-o", "x", "-m", "a"), "--model is for train, tune, eval, rescale"),
         (("mnist", "run", "-o", "x", "-s", "a"), "--savemodel is for train, tune, rescale"),
         (("mnist", "run", "-o", "x", "-t", "a"), "--teacher is for train, tune"),
