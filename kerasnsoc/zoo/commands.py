@@ -363,14 +363,15 @@ def prune(
     from kerasnsoc.zoo.recipes.singles import prune_file
 
     task = get_task(name)
-    result = prune_file(
-        task,
-        task.load(data, seed),
-        model,
-        target,
-        loss=loss,
-        echo=lambda line: typer.echo(line, err=as_json),
-    )
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        result = prune_file(
+            task,
+            task.load(data, seed),
+            model,
+            target,
+            loss=loss,
+            echo=lambda line: typer.echo(line, err=as_json),
+        )
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return

@@ -28,7 +28,7 @@ def described(data: Data) -> dict[str, Any]:
     for array in (data.train_x, data.train_y, data.test_x, data.test_y):
         content = np.ascontiguousarray(array)
         digest.update(f"{content.dtype} {content.shape}".encode())
-        digest.update(content)
+        digest.update(content.data)
     digest.update(repr(data.classes).encode())
     if data.records is not None:
         digest.update(repr(data.records.identity()).encode())

@@ -99,6 +99,8 @@ def test_commands_on_model_files(tmp_path, corners, monkeypatch):
     done = command("prune", "mnist", "-m", path, "-s", tmp_path / "less.keras", "--loss", 1)
     assert done.exit_code == 0, done.output
     assert "conv" in done.output
+    done = command("prune", "mnist", "-m", path, "--loss", 0, "--json")
+    assert json.loads(done.stdout)["task"] == "corners"
     done = command("prune", "nothing", "-m", path)
     assert done.exit_code == 2
 
