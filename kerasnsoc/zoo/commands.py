@@ -6,17 +6,29 @@ Heavy packages are imported inside the commands, so that `--help` answers at onc
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kerasnsoc._quiet import import_keras
 from kerasnsoc._tables import printable, render
+from kerasnsoc.zoo.recipes.options import (
+    TAKEN_BY,
+    check_folder,
+    check_options,
+    checked_save_path,
+)
+
+if TYPE_CHECKING:
+    from kerasnsoc.zoo.recipes.task import Data
 
 _MODELS: dict[str, tuple[str, ...]] = {
     "convtiny_cwru": (),
@@ -36,9 +48,6 @@ _MODELS: dict[str, tuple[str, ...]] = {
 _ALIASES = {"mobilenet_imagenet_edge": "mobilenet_edge_imagenet"}
 _WITHOUT_BITS = ("convtiny_cwru", "mobilenet_edge_imagenet")
 _WITHOUT_INPUT_BITS = ("convtiny_dvs_gesture", "convtiny_dvs_handy", "pointnet_plus_modelnet40")
-_HEAD = "1conv"
-"""First layer of a detector behind its body."""
-
 _SIZES = (32, 64, 96, 128, 160, 192, 224)
 
 
@@ -93,7 +102,8 @@ def create(
         Path | None, typer.Option("--base_model", "-bm", help="A quantized mobilenet_imagenet.")
     ] = None,
     base_weights: Annotated[
-        Path | None, typer.Option("--base_weights", "-bw", help="Weights of the body, by name.")
+        Path | None,
+        typer.Option("--base_weights", "-bw", help="MobileNet, detector, or body."),
     ] = None,
     input_bits: Annotated[int | None, typer.Option("--input_bits", "-iq", min=0, max=8)] = None,
     weight_bits: Annotated[int, typer.Option("--weight_bits", "-wq", min=0, max=8)] = 0,
@@ -123,13 +133,11 @@ def create(
         raise typer.BadParameter(f"--image_size is {image_size}, but must be one of {_SIZES}")
     if name == "mobilenet_edge_imagenet" and base_model is None:
         raise typer.BadParameter(f"{name} needs --base_model")
+    path = None if save is None else _save_path(save)
     _quiet()
     built = _built(name, given, bits)
-    path = save
     if path is None:
-        path = Path(built.name if name.startswith("mobilenet") else name)
-    if path.suffix not in (".keras", ".h5"):
-        path = path.with_name(f"{path.name}.keras")
+        path = _save_path(Path(built.name if name.startswith("mobilenet") else name))
     built.save(path)
     if summary:
         built.summary(print_fn=lambda text: typer.echo(text, err=as_json))
@@ -141,6 +149,7 @@ def create(
 
 
 def train(
+    ctx: typer.Context,
     name: Annotated[
         str,
         typer.Argument(
@@ -210,6 +219,12 @@ def train(
         float | None,
         typer.Option("--nms_threshold", "-nms", min=0, max=1, help="yolo: default 0.5."),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", metavar="NAME,…", help="yolo with --data: classes; default: all, sorted."
+        ),
+    ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -227,102 +242,103 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a network by its recipe, or go on with it."""
+    _check_recipe(name)
+    _check_action(name, action)
+    _check_taken(ctx, name, action)
+    _check_needed(name, action, model=model, savemodel=savemodel, output=output, epochs=epochs)
+    if learning_rate is not None and not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise typer.BadParameter(
+            f"--learning_rate is {learning_rate}, but must be a finite number above 0"
+        )
+    if action is Action.RESCALE and (image_size is None or image_size < _SIZES[0]):
+        raise typer.BadParameter(
+            f"rescale needs --image_size N of at least {_SIZES[0]}: the network halves images "
+            "five times"
+        )
+    if output is not None:
+        _usage(check_folder, output)
+    target = model if savemodel is None else savemodel
+    if target is not None and action is not Action.EVAL:
+        target = _save_path(target)
+    if labels is not None and data is None:
+        raise typer.BadParameter("--labels chooses among those of --data FOLDER, which is missing")
+    _check_paths(data, model, teacher, anchors)
     _quiet()
+    if action is Action.RESCALE:
+        assert model is not None
+        assert image_size is not None
+        assert target is not None
+        _rescale(model, image_size, target, as_json)
+        return
+    if action is Action.EXTRACT:
+        if output is not None:
+            size, count = image_size or 224, num_samples or 1024
+            _extract_samples(data, output, size, count, batch_size, as_json)
+        else:
+            assert model is not None
+            assert target is not None
+            _extract_body(model, target, as_json)
+        return
     from kerasnsoc.zoo.recipes.catalog import get_task
 
-    is_imagenet = name == "imagenet"
-    if action is Action.RESCALE:
-        if not is_imagenet:
-            raise typer.BadParameter("rescale is for imagenet")
-        if model is None or image_size is None:
-            raise typer.BadParameter("rescale needs --model FILE and --image_size N")
-        _rescale(model, image_size, model if savemodel is None else savemodel, as_json)
-        return
-    samples = is_imagenet and action is Action.EXTRACT
-    if (image_size, num_samples) != (None, None) and not samples:
-        raise typer.BadParameter(
-            "--image_size is for rescale and extract of imagenet, --num_samples for extract"
-        )
-    _check_recipe(name)
-    if action is Action.EXTRACT:
-        if samples:
-            if output is None:
-                raise typer.BadParameter("extract of imagenet needs --out_dir DIR")
-            _extract_samples(data, output, image_size or 224, num_samples or 1024, batch_size)
-        elif name == "yolo":
-            if model is None or savemodel is None:
-                raise typer.BadParameter("extract of yolo needs --model FILE and --savemodel FILE")
-            _extract_body(model, savemodel)
-        else:
-            raise typer.BadParameter("extract is for imagenet and yolo")
-        return
-    if initial_epoch and not (is_imagenet and action in (Action.TRAIN, Action.TUNE)):
-        raise typer.BadParameter("--initial_epoch is for train and tune of imagenet")
-    if is_imagenet and action is Action.RUN:
-        raise typer.BadParameter(
-            "imagenet has no run: use create, train, quantize and tune (docs/zoo.md)"
-        )
-    if action is Action.RUN and output is None:
-        raise typer.BadParameter("run needs --output DIR")
-    if action is not Action.RUN and model is None:
-        raise typer.BadParameter(f"{action.value} needs --model FILE")
-    if action in (Action.TRAIN, Action.TUNE) and epochs is None:
-        raise typer.BadParameter(f"{action.value} needs --epochs N")
-    _check_paths(data, model, teacher, anchors)
     task = get_task(name)
-    has_choices = any(value is not None for value in (anchors, objects, overlaps))
-    if has_choices and (task.kind != "boxes" or action is Action.RUN):
-        raise typer.BadParameter(
-            "--anchors_path, --obj_threshold and --nms_threshold are for train, tune and eval of "
-            "detectors"
-        )
-    if last_bits is not None and (
-        not task.last_activation or action not in (Action.TRAIN, Action.TUNE)
-    ):
+    if last_bits is not None and not task.last_activation:
         raise typer.BadParameter("--last_activ_quantization is for train and tune of kws")
-    loaded = task.load(data, seed)
-    if has_choices:
-        from kerasnsoc.zoo.recipes.boxes import with_choices
-
-        loaded = with_choices(loaded, anchors, objects, overlaps)
+    if teacher is not None and task.kind != "classes":
+        raise typer.BadParameter(
+            f"--teacher is for networks that tell classes apart; {name} finds {task.finds}"
+        )
 
     def echo(line: str) -> None:
-        typer.echo(line, err=as_json)  # JSON alone on the standard output
+        typer.echo(line, err=as_json)
 
-    if action is Action.RUN:
-        from kerasnsoc.zoo.recipes.runs import run_recipe
-
-        assert output is not None
-        command = shlex.join(["kerasnsoc", *sys.argv[1:]])
-        result = run_recipe(
-            task, loaded, output, command=command, seed=seed, most_epochs=epochs, echo=echo
-        )
-    else:
-        from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
-
-        assert model is not None
-        if action is Action.EVAL:
-            result = evaluate_file(task, loaded, model, on_runtime=runtime)
-            more = f", top 5 {result['top_5']:.4f}" if "top_5" in result else ""
-            echo(f"{result['metric']} {result['value']:.4f}{more} on {result['runs_on']}")
+    # JSON alone on the standard output, not what Keras writes there
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        if name == "yolo" and data is not None and action is not Action.RUN:
+            assert model is not None
+            names = () if labels is None else tuple(one.strip() for one in labels.split(","))
+            loaded = _annotated(data, names, model, anchors, seed, echo)
         else:
-            assert epochs is not None
-            result = train_file(
-                task,
-                loaded,
-                model,
-                model if savemodel is None else savemodel,
-                action="train" if action is Action.TRAIN else "tune",
-                epochs=epochs,
-                batch=batch_size,
-                rate=learning_rate,
-                first_epoch=initial_epoch,
-                freeze_before=freeze_before,
-                teacher=teacher,
-                last_bits=last_bits,
-                seed=seed,
-                echo=echo,
+            loaded = task.load(data, seed)
+        if any(value is not None for value in (anchors, objects, overlaps)):
+            from kerasnsoc.zoo.recipes.boxes import with_choices
+
+            loaded = with_choices(loaded, anchors, objects, overlaps)
+        if action is Action.RUN:
+            from kerasnsoc.zoo.recipes.runs import run_recipe
+
+            assert output is not None
+            command = shlex.join(["kerasnsoc", *sys.argv[1:]])
+            result = run_recipe(
+                task, loaded, output, command=command, seed=seed, most_epochs=epochs, echo=echo
             )
+        else:
+            from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
+
+            assert model is not None
+            if action is Action.EVAL:
+                result = evaluate_file(task, loaded, model, on_runtime=runtime)
+                more = f", top 5 {result['top_5']:.4f}" if "top_5" in result else ""
+                echo(f"{result['metric']} {result['value']:.4f}{more} on {result['runs_on']}")
+            else:
+                assert epochs is not None
+                assert target is not None
+                result = train_file(
+                    task,
+                    loaded,
+                    model,
+                    target,
+                    action="train" if action is Action.TRAIN else "tune",
+                    epochs=epochs,
+                    batch=batch_size,
+                    rate=learning_rate,
+                    first_epoch=initial_epoch,
+                    freeze_before=freeze_before,
+                    teacher=teacher,
+                    last_bits=last_bits,
+                    seed=seed,
+                    echo=echo,
+                )
     if as_json:
         typer.echo(json.dumps(result, indent=2))
 
@@ -339,22 +355,23 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Delete filters that a network hardly needs."""
+    _check_recipe(name)
+    target = _save_path(model if savemodel is None else savemodel)
+    _check_paths(data, model)
     _quiet()
     from kerasnsoc.zoo.recipes.catalog import get_task
-
-    _check_recipe(name)
-    _check_paths(data, model)
     from kerasnsoc.zoo.recipes.singles import prune_file
 
     task = get_task(name)
-    result = prune_file(
-        task,
-        task.load(data, seed),
-        model,
-        model if savemodel is None else savemodel,
-        loss=loss,
-        echo=lambda line: typer.echo(line, err=as_json),
-    )
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        result = prune_file(
+            task,
+            task.load(data, seed),
+            model,
+            target,
+            loss=loss,
+            echo=lambda line: typer.echo(line, err=as_json),
+        )
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
@@ -486,9 +503,10 @@ def _built(name: str, given: dict[str, Any], bits: tuple[int, int, int | None]) 
             arguments["input_weight_quantization"] = inputs
     model = function(**arguments)
     if given["base_weights"] is not None:
-        from kerasnsoc.quantization import load_partial_weights, load_quantized_model
+        from kerasnsoc.quantization import load_quantized_model
+        from kerasnsoc.zoo.recipes.bodies import copy_body
 
-        load_partial_weights(model, load_quantized_model(given["base_weights"], compile=False))
+        copy_body(model, load_quantized_model(given["base_weights"], compile=False))
     return model
 
 
@@ -497,6 +515,82 @@ def _check_recipe(name: str) -> None:
 
     if name not in TASKS:
         raise typer.BadParameter(f"{name!r} is no recipe; there are {', '.join(TASKS)}")
+
+
+def _annotated(
+    path: Path,
+    labels: tuple[str, ...],
+    model: Path,
+    anchors: Path | None,
+    seed: int,
+    echo: Callable[[str], None],
+) -> Data:
+    """Images of a folder, with anchors that fit the model."""
+    from kerasnsoc.zoo.recipes.annotated import (
+        check_outputs,
+        load_annotated,
+        output_of,
+        with_generated_anchors,
+    )
+    from kerasnsoc.zoo.recipes.boxes import with_choices
+
+    output, loaded = output_of(model), load_annotated(path, labels)
+    if anchors is None:
+        return with_generated_anchors(loaded, output, seed, echo)
+    loaded = with_choices(loaded, anchors)
+    check_outputs(output[-1], loaded)
+    return loaded
+
+
+def _check_action(name: str, action: Action) -> None:
+    is_imagenet = name == "imagenet"
+    if action is Action.RESCALE and not is_imagenet:
+        raise typer.BadParameter("rescale is for imagenet")
+    if action is Action.EXTRACT and name not in ("imagenet", "yolo"):
+        raise typer.BadParameter("extract is for imagenet and yolo")
+    if action is Action.RUN and is_imagenet:
+        raise typer.BadParameter(
+            "imagenet has no run: use create, train, quantize and tune (docs/zoo.md)"
+        )
+
+
+def _check_taken(ctx: typer.Context, name: str, action: Action) -> None:
+    """Refuse what stands on the command line and would change nothing."""
+    given = {}
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name in TAKEN_BY and source is not None and source.name == "COMMANDLINE":
+            given[parameter.name] = parameter.opts[0]
+    _usage(check_options, name, action.value, given)
+
+
+def _check_needed(name: str, action: Action, **given: Any) -> None:
+    needed = {
+        Action.RUN: ("output",),
+        Action.TRAIN: ("model", "epochs"),
+        Action.TUNE: ("model", "epochs"),
+        Action.EVAL: ("model",),
+        Action.RESCALE: ("model",),
+        Action.EXTRACT: ("output",) if name == "imagenet" else ("model", "savemodel"),
+    }[action]
+    words = {"output": "--output DIR", "epochs": "--epochs N"}
+    missing = [option for option in needed if given[option] is None]
+    if missing:
+        options = " and ".join(words.get(option, f"--{option} FILE") for option in missing)
+        raise typer.BadParameter(f"{name} {action.value} needs {options}")
+
+
+def _save_path(path: Path) -> Path:
+    checked: Path = _usage(checked_save_path, path)
+    return checked
+
+
+def _usage(check: Callable[..., Any], *arguments: Any) -> Any:
+    """What a check returns; what it refuses is a wrong usage of the command."""
+    try:
+        return check(*arguments)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _check_paths(*paths: Path | None) -> None:
@@ -520,7 +614,7 @@ def _rescale(model: Path, image_size: int, save: Path, as_json: bool) -> None:
 
 
 def _extract_samples(
-    data: Path | None, folder: Path, side: int, count: int, batch: int | None
+    data: Path | None, folder: Path, side: int, count: int, batch: int | None, as_json: bool
 ) -> None:
     from kerasnsoc.zoo.recipes.records import extract_samples, load_records
 
@@ -528,23 +622,24 @@ def _extract_samples(
     assert records is not None
     path = folder / f"imagenet_{side}.npz"
     found = extract_samples(records, path, side, count, 64 if batch is None else batch)
+    if as_json:
+        content = {"samples": found, "image_size": side, "output": str(path)}
+        typer.echo(json.dumps(content, indent=2))
+        return
     typer.echo(f"{found} samples of {side} x {side} pixels, saved as {path}")
 
 
-def _extract_body(model: Path, save: Path) -> None:
-    import keras
-
+def _extract_body(model: Path, save: Path, as_json: bool) -> None:
     from kerasnsoc.quantization import load_quantized_model
+    from kerasnsoc.zoo.recipes.bodies import body_of
 
-    detector = load_quantized_model(model, compile=False)
-    names = [layer.name for layer in detector.layers]
-    if _HEAD not in names:
-        raise ValueError(
-            f"model {detector.name!r} has no layer {_HEAD!r}, where the head of `yolo_base` begins"
-        )
-    end = detector.layers[names.index(_HEAD) - 1]
-    keras.Model(detector.input, end.output, name=f"{detector.name}_body").save(save)
-    typer.echo(f"the layers up to {end.name!r}, saved as {save}")
+    body = body_of(load_quantized_model(model, compile=False))
+    body.save(save)
+    last = body.layers[-1].name
+    if as_json:
+        typer.echo(json.dumps({"last_layer": last, "output": str(save)}, indent=2))
+        return
+    typer.echo(f"the layers up to {last!r}, saved as {save}")
 
 
 def _quiet() -> None:

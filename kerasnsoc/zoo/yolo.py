@@ -44,7 +44,8 @@ def yolo_base(
     input_weight_quantization : int, optional
         Bits of the first layer's weights; default: as `weight_quantization`.
     input_scaling : (scale, offset), optional
-        As for `mobilenet_imagenet`; ``(127.5, -1)`` takes raw pixels.
+        As for `mobilenet_imagenet`; ``(128, -1)`` takes raw pixels. ``(127.5, -1)`` trains but
+        does not convert, as the pixel that stands for 0 must be a whole number.
 
     Returns
     -------

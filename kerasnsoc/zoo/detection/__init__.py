@@ -8,15 +8,7 @@ cells. Decoded boxes are relative to the image, 0 to 1.
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
-
-from kerasnsoc.zoo.detection import anchors
-from kerasnsoc.zoo.detection.anchors import generate_anchors as generate_anchors
-
-# Older code imports the function from a module of its name. A file of that name would take the
-# function's place in this package as soon as it is read.
-sys.modules[f"{__name__}.generate_anchors"] = anchors
 
 _PUBLIC = {
     "BoundingBox": "processing",
@@ -27,15 +19,17 @@ _PUBLIC = {
     "augment_detection": "augmentation",
     "average_precision": "precision",
     "decode_output": "processing",
+    "generate_anchors": "anchors",
     "load_image": "processing",
     "mean_average_precision": "precision",
     "parse_voc_annotations": "data",
     "parse_widerface_annotations": "data",
     "preprocess_image": "processing",
     "synthetic_shapes": "synthetic",
+    "voc_labels": "data",
 }
 
-__all__ = sorted([*_PUBLIC, "generate_anchors"])
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

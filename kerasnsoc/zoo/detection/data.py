@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 from xml.parsers import expat
@@ -76,11 +76,7 @@ def parse_voc_annotations(
         annotations never need and attacks do.
     """
     annotations = []
-    for name in Path(file_path).read_text(encoding="utf-8-sig").split("\n"):
-        if not name.strip():
-            continue
-        path = Path(gt_folder) / f"{name.strip()}.xml"
-        root = _safe_xml(path)
+    for path, root in _voc_files(gt_folder, file_path):
         try:
             annotation = _voc_annotation(root, Path(image_folder), set(labels))
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
@@ -88,6 +84,26 @@ def parse_voc_annotations(
         if annotation["boxes"]:
             annotations.append(annotation)
     return annotations
+
+
+def voc_labels(gt_folder: str | os.PathLike[str], file_path: str | os.PathLike[str]) -> list[str]:
+    """Labels of the objects in annotations in the format of PASCAL VOC, sorted.
+
+    Parameters
+    ----------
+    gt_folder, file_path : path
+        As for `parse_voc_annotations`, which says what is raised; objects marked as difficult do
+        not count.
+    """
+    found = set()
+    for path, root in _voc_files(gt_folder, file_path):
+        for one in root.findall("object"):
+            try:
+                if not _is_difficult(one):
+                    found.add(_voc_text(one, "name"))
+            except ValueError as error:
+                raise ValueError(f"{str(path)!r} is no VOC annotation: {error}") from None
+    return sorted(found)
 
 
 def parse_widerface_annotations(
@@ -231,31 +247,45 @@ def _safe_xml(path: Path) -> xml.etree.ElementTree.Element:
         raise ValueError(f"{str(path)!r} is no valid XML: {error}") from None
 
 
+def _voc_files(
+    gt_folder: str | os.PathLike[str], file_path: str | os.PathLike[str]
+) -> Iterator[tuple[Path, xml.etree.ElementTree.Element]]:
+    for name in Path(file_path).read_text(encoding="utf-8-sig").split("\n"):
+        if name.strip():
+            path = Path(gt_folder) / f"{name.strip()}.xml"
+            yield path, _safe_xml(path)
+
+
+def _voc_text(element: xml.etree.ElementTree.Element, path: str) -> str:
+    found = element.find(path)
+    if found is None or not (found.text or "").strip():
+        raise ValueError(f"<{path}> is missing in <{element.tag}>")
+    return (found.text or "").strip()
+
+
+def _is_difficult(element: xml.etree.ElementTree.Element) -> bool:
+    difficult = element.find("difficult")
+    return difficult is not None and int(difficult.text or 0) != 0
+
+
 def _voc_annotation(
     root: xml.etree.ElementTree.Element, image_folder: Path, labels: set[str]
 ) -> Annotation:
-    def text(element: xml.etree.ElementTree.Element, path: str) -> str:
-        found = element.find(path)
-        if found is None or not (found.text or "").strip():
-            raise ValueError(f"<{path}> is missing in <{element.tag}>")
-        return (found.text or "").strip()
-
-    filename = text(root, "filename")
+    filename = _voc_text(root, "filename")
     if Path(filename).name != filename:
         raise ValueError(f"the file name {filename!r} leads out of the folder")
     width, height, depth = (
-        int(text(root, f"size/{name}")) for name in ("width", "height", "depth")
+        int(_voc_text(root, f"size/{name}")) for name in ("width", "height", "depth")
     )
     if min(width, height) < 1:
         raise ValueError(f"an image of {width} x {height} pixels")
     boxes: list[Box] = []
     for found in root.findall("object"):  # direct children: parts are deeper
-        name = text(found, "name")
-        difficult = found.find("difficult")
-        if name not in labels or (difficult is not None and int(difficult.text or 0) != 0):
+        name = _voc_text(found, "name")
+        if name not in labels or _is_difficult(found):
             continue
         x1, y1, x2, y2 = (
-            round(float(text(found, f"bndbox/{corner}")))
+            round(float(_voc_text(found, f"bndbox/{corner}")))
             for corner in ("xmin", "ymin", "xmax", "ymax")
         )
         boxes.append({"label": name, "x1": x1, "y1": y1, "x2": x2, "y2": y2})

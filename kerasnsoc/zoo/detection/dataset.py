@@ -11,7 +11,12 @@ import numpy.typing as npt
 
 from kerasnsoc.zoo.detection.augmentation import augment_detection
 from kerasnsoc.zoo.detection.data import Annotation, annotation_targets
-from kerasnsoc.zoo.detection.processing import _check_anchors, load_image, preprocess_image
+from kerasnsoc.zoo.detection.processing import (
+    _check_anchors,
+    _check_scaling,
+    load_image,
+    scaled_image,
+)
 
 
 class DetectionData(keras.utils.PyDataset):
@@ -32,6 +37,9 @@ class DetectionData(keras.utils.PyDataset):
         Whether images are varied and shuffled, anew in each epoch.
     normalize : bool
         Whether pixels are of -1 to 1 rather than 0 to 255.
+    scaling : (float, float), optional
+        ``(a, b)``: in place of `normalize`, pixels ``u`` become ``(u - b) / a``, as `convert` takes
+        ``input_scaling=(a, b)``.
     seed : int
         The same arguments give the same batches.
     **kwargs
@@ -49,6 +57,7 @@ class DetectionData(keras.utils.PyDataset):
         is_training: bool = True,
         normalize: bool = True,
         *,
+        scaling: tuple[float, float] | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -63,6 +72,7 @@ class DetectionData(keras.utils.PyDataset):
         self._batch_size = batch_size
         self._is_training = is_training
         self._normalize = normalize
+        self._scaling = _check_scaling(scaling)
         self._seed = seed
         self._epoch = 0
         self._order = np.arange(len(self._annotations))
@@ -86,7 +96,7 @@ class DetectionData(keras.utils.PyDataset):
             boxes = list(annotation["boxes"])
             if self._is_training:
                 pixels, boxes = augment_detection(pixels, boxes, rng)
-            images.append(preprocess_image(pixels, self._image_size, self._normalize))
+            images.append(scaled_image(pixels, self._image_size, self._normalize, self._scaling))
             targets.append(
                 annotation_targets(
                     boxes,

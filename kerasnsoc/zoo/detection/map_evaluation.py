@@ -15,9 +15,10 @@ from kerasnsoc.zoo.detection.precision import mean_average_precision
 from kerasnsoc.zoo.detection.processing import (
     BoundingBox,
     _check_anchors,
+    _check_scaling,
     decode_output,
     load_image,
-    preprocess_image,
+    scaled_image,
 )
 
 
@@ -45,6 +46,9 @@ class MapEvaluation(keras.callbacks.Callback):
         `Rescaling` layer); an integer model takes pixels of 0 to 255.
     batch_size : int
         Images that are predicted at once.
+    scaling : (float, float), optional
+        ``(a, b)``: a Keras model takes ``(u - b) / a`` of pixels ``u`` instead, as `convert` takes
+        ``input_scaling=(a, b)``.
 
     See Also
     --------
@@ -64,6 +68,7 @@ class MapEvaluation(keras.callbacks.Callback):
         is_keras_model: bool = True,
         *,
         batch_size: int = 32,
+        scaling: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or max_box_per_image < 1 or period < 0:
@@ -79,6 +84,7 @@ class MapEvaluation(keras.callbacks.Callback):
                 f"{kind}. Pass is_keras_model={not is_keras_model}."
             )
         self._detector = model
+        self._scaling = _check_scaling(scaling)
         self._val_data = list(val_data)
         self._labels = list(labels)
         self._anchors = _check_anchors(anchors)
@@ -120,12 +126,13 @@ class MapEvaluation(keras.callbacks.Callback):
 
     def _predict(self, part: Sequence[Annotation]) -> list[list[BoundingBox]]:
         normalize = self._is_keras_model and not _has_rescaling(self._detector)
+        scaling = self._scaling if self._is_keras_model else None
         if self._is_keras_model:
             height, width = self._detector.input_shape[1:3]
         else:
             width, height = self._detector.input_dims[:2]
         images = np.stack(
-            [preprocess_image(_pixels(one), (height, width), normalize) for one in part]
+            [scaled_image(_pixels(one), (height, width), normalize, scaling) for one in part]
         )
         if self._is_keras_model:
             outputs = self._detector.predict(images, batch_size=self._batch_size, verbose=0)

@@ -162,6 +162,29 @@ def preprocess_image(
     return (pixels - np.float32(127.5)) / np.float32(127.5) if normalize else pixels
 
 
+def scaled_image(
+    pixels: npt.ArrayLike,
+    output_size: Sequence[int],
+    normalize: bool,
+    scaling: tuple[float, float] | None,
+) -> npt.NDArray[np.float32]:
+    """As `preprocess_image`; a scaling ``(a, b)`` stands in for `normalize`: ``(u - b) / a``."""
+    if scaling is None:
+        return preprocess_image(pixels, output_size, normalize)
+    scale, shift = scaling
+    plain = preprocess_image(pixels, output_size, normalize=False)
+    return (plain - np.float32(shift)) / np.float32(scale)
+
+
+def _check_scaling(scaling: tuple[float, float] | None) -> tuple[float, float] | None:
+    if scaling is None:
+        return None
+    scale, shift = scaling
+    if not (np.isfinite(scale) and scale > 0 and np.isfinite(shift)):
+        raise ValueError(f"scaling is {scaling}, but it must be (a, b) with a above 0")
+    return scale, shift
+
+
 def _resize_axis(pixels: npt.NDArray[np.float32], axis: int, size: int) -> npt.NDArray[np.float32]:
     length = pixels.shape[axis]
     if length == size:

@@ -1,4 +1,4 @@
-"""The recipe for detectors, on generated images of shapes."""
+"""The recipe for detectors, on generated images of shapes; see `annotated` for other images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def load_shapes(path: Path | None, seed: int) -> Data:
     """Images of discs, squares and triangles."""
     if path is not None:
         raise ValueError(
-            f"--data is {str(path)!r}, but this recipe generates its data. Leave it out."
+            f"--data is {str(path)!r}, but run and prune generate their data. Leave it out, or "
+            "take train, tune or eval."
         )
     train = synthetic_shapes(_TRAIN, SIDE, seed=seed)
     test = synthetic_shapes(_TEST, SIDE, seed=2**31)

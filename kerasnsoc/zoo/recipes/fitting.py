@@ -218,7 +218,7 @@ def mean_logits(models: Sequence[keras.Model]) -> keras.Model:
 def measure(model: keras.Model, task: Task, data: Data) -> float:
     """The task's metric on the held-out part."""
     if task.kind == "boxes":
-        return _mean_average_precision(model, data, is_keras_model=True)
+        return _mean_average_precision(model, task, data, is_keras_model=True)
     if data.records is not None:
         return measure_records(model, data)["accuracy"]
     outputs = model.predict(
@@ -230,7 +230,7 @@ def measure(model: keras.Model, task: Task, data: Data) -> float:
 def measure_integer(network: Model, task: Task, data: Data) -> float:
     """The same of a converted network."""
     if task.kind == "boxes":
-        return _mean_average_precision(network, data, is_keras_model=False)
+        return _mean_average_precision(network, task, data, is_keras_model=False)
     if data.records is not None:
         return measure_records(network, data)["accuracy"]
     outputs = network.evaluate(as_input(data.test_x, task))
@@ -274,11 +274,12 @@ def score(outputs: npt.NDArray[Any], task: Task, data: Data) -> float:
     return float(np.mean(scores.argmax(-1) == data.test_y))
 
 
-def _mean_average_precision(model: Any, data: Data, *, is_keras_model: bool) -> float:
-    return float(_evaluation(model, data, is_keras_model=is_keras_model).evaluate_map()[0])
+def _mean_average_precision(model: Any, task: Task, data: Data, *, is_keras_model: bool) -> float:
+    evaluation = _evaluation(model, task, data, is_keras_model=is_keras_model)
+    return float(evaluation.evaluate_map()[0])
 
 
-def _evaluation(model: Any, data: Data, *, is_keras_model: bool = True) -> Any:
+def _evaluation(model: Any, task: Task, data: Data, *, is_keras_model: bool = True) -> Any:
     from kerasnsoc.zoo.detection.map_evaluation import MapEvaluation
 
     parts = data.detection
@@ -292,6 +293,7 @@ def _evaluation(model: Any, data: Data, *, is_keras_model: bool = True) -> Any:
         obj_threshold=objects,
         nms_threshold=overlaps,
         is_keras_model=is_keras_model,
+        scaling=scaling_of(model, task) if is_keras_model else None,
     )
 
 
@@ -304,7 +306,7 @@ def _batches(
         batches = data.records.batches(model, True, batch, is_raw=has_rescaling(model))
         return batches, -(-data.records.count(True) // batch)
     if task.kind == "boxes":
-        batches = _boxes(model, data, "train", batch, seed)
+        batches = _boxes(model, task, data, "train", batch, seed)
     else:
         scaling = scaling_of(model, task)
         batches = Batches(
@@ -314,7 +316,7 @@ def _batches(
     return batches, len(batches)
 
 
-def _boxes(model: keras.Model, data: Data, part: str, batch: int, seed: int = 0) -> Any:
+def _boxes(model: keras.Model, task: Task, data: Data, part: str, batch: int, seed: int = 0) -> Any:
     from kerasnsoc.zoo.detection.dataset import DetectionData
 
     _, rows, columns, _ = model.output_shape
@@ -326,7 +328,7 @@ def _boxes(model: keras.Model, data: Data, part: str, batch: int, seed: int = 0)
         (columns, rows),
         batch,
         is_training=part == "train",
-        normalize=not has_rescaling(model),
+        scaling=scaling_of(model, task),
         seed=seed,
     )
 
@@ -341,14 +343,16 @@ def _watched(
         batches = data.records.batches(model, False, batch, is_raw=has_rescaling(model))
         return batches, [KeepBest(folder)]
     stop = keras.callbacks.EarlyStopping("val_loss", min_delta=_LEAST_GAIN, patience=_PATIENCE)
-    return _boxes(model, data, "test", batch), [_evaluation(model, data), stop]
+    return _boxes(model, task, data, "test", batch), [_evaluation(model, task, data), stop]
 
 
 def _with_loss(model: keras.Model, task: Task, data: Data) -> tuple[keras.Model, Any, list[Any]]:
     """What is compiled: the network, or a detector with its outputs sorted by box."""
     if task.kind == "boxes":
         from kerasnsoc.zoo.detection.yolo_loss import YoloLoss
+        from kerasnsoc.zoo.recipes.annotated import check_outputs
 
+        check_outputs(model.output_shape[-1], data)
         anchors = data.detection["anchors"]
         _, rows, columns, _ = model.output_shape
         shape = (rows, columns, len(anchors), 5 + len(data.classes))

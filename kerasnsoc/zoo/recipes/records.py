@@ -62,6 +62,11 @@ class Records:
         tf = require("tensorflow", "train")
         return sum(1 for _ in tf.data.TFRecordDataset(names))
 
+    def identity(self) -> list[tuple[str, int, int]]:
+        """Path, size and time of change in ns of each file."""
+        files = [os.path.abspath(n) for names in self._names.values() for n in names]
+        return [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files]
+
     def batches(self, model: Any, is_training: bool, batch: int, *, is_raw: bool) -> Any:
         """Images and labels for a network; those for training are varied and never end.
 

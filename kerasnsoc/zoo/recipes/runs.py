@@ -28,6 +28,7 @@ from kerasnsoc.zoo.recipes.fitting import (
     measure,
     measure_integer,
 )
+from kerasnsoc.zoo.recipes.identity import described
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
 
 _COMPARED = 200
@@ -70,7 +71,7 @@ def run_recipe(
     Raises
     ------
     ValueError
-        If the folder holds another run.
+        If the folder holds another run, or the same with other data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan = {
@@ -80,6 +81,7 @@ def run_recipe(
         "most_epochs": most_epochs,
         "steps": [step.name for step in task.steps],
         "train_samples": len(data.train_x) or len(data.detection.get("train", ())),
+        **described(data),
     }
     state = _state(folder, plan)
     model: keras.Model | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from dataclasses import replace
@@ -25,6 +26,8 @@ from kerasnsoc.zoo.recipes.fitting import (
     measure_integer,
     measure_records,
 )
+from kerasnsoc.zoo.recipes.identity import described
+from kerasnsoc.zoo.recipes.options import checked_save_path
 from kerasnsoc.zoo.recipes.task import Data, Task
 
 _JUDGED = 2000
@@ -51,8 +54,8 @@ def train_file(
     """Train the model of a file and save it, with the results as JSON beside.
 
     The state after each epoch lies in ``<save_path>.backup``: the same call goes on after an
-    interruption. A backup of another call is removed. A distillation goes on with the weights
-    alone, its optimizer starts anew.
+    interruption. A backup of another call, or of the same with other data, is removed. A
+    distillation goes on with the weights alone, its optimizer starts anew.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ def train_file(
     freeze_before : str, optional
         Layers before this one do not learn.
     teacher : Path, optional
-        A model with outputs like those of the trained one, for distillation.
+        A model with outputs like those of the trained one, for distillation of a network that
+        tells two classes or more apart.
     last_bits : int, optional
         Bits that the task's last activation gets first, 1 to 8.
     seed : int
@@ -83,8 +87,8 @@ def train_file(
     Raises
     ------
     ValueError
-        If the task has no last activation to quantize, or the model not the one it names, or no
-        epoch is left.
+        If the task has no last activation to quantize, or the model not the one it names, no
+        epoch is left, the rate is not positive, or a teacher has nothing to teach.
 
     Notes
     -----
@@ -95,7 +99,12 @@ def train_file(
         raise ValueError(
             f"first_epoch is {first_epoch}, but of {epochs} epochs it must be 0 to {epochs - 1}"
         )
+    if rate is not None and not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"rate is {rate}, but must be a finite number above 0")
+    save_path = checked_save_path(save_path)
     model = load_quantized_model(model_path, compile=False)
+    if teacher is not None:
+        _check_learner(model, task)
     if last_bits is not None:
         if not task.last_activation:
             raise ValueError(
@@ -122,6 +131,7 @@ def train_file(
         "teacher": None if teacher is None else str(teacher),
         "last_activ_quantization": last_bits,
         "seed": seed,
+        **described(data),
     }
     backup = save_path.with_name(f"{save_path.name}.backup")
     _keep_or_remove(backup, plan, echo)
@@ -162,6 +172,19 @@ def train_file(
     shutil.rmtree(backup, ignore_errors=True)
     echo(f"{task.metric} {values['value']:.4f}; saved as {save_path}")
     return result
+
+
+def _check_learner(model: keras.Model, task: Task) -> None:
+    if task.kind != "classes":
+        raise ValueError(
+            f"a teacher needs a network that tells classes apart, but {task.name!r} finds "
+            f"{task.finds}. Leave the teacher out."
+        )
+    if model.output_shape[-1] == 1:
+        raise ValueError(
+            f"model {model.name!r} has one output, but a teacher compares the outputs of two "
+            "classes or more. Leave the teacher out."
+        )
 
 
 def _measured(model: Any, task: Task, data: Data) -> dict[str, float]:
@@ -213,6 +236,7 @@ def prune_file(
         raise ValueError("pruning looks at samples in memory; use prune_model for ImageNet")
     if not loss >= 0:
         raise ValueError(f"loss is {loss}, but must not be negative")
+    save_path = checked_save_path(save_path)
     model = load_quantized_model(model_path, compile=False)
     judged = replace(
         data,

@@ -192,3 +192,8 @@ class Task:
     @property
     def metric(self) -> str:
         return {"classes": "accuracy", "number": "mean absolute error", "boxes": "mAP"}[self.kind]
+
+    @property
+    def finds(self) -> str:
+        """What the network finds, in words."""
+        return {"classes": "a class", "number": "a number", "boxes": "boxes"}[self.kind]

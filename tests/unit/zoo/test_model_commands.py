@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,14 +10,17 @@ import pytest
 from typer.testing import CliRunner
 
 from kerasnsoc import cli, convert, quantize
-from kerasnsoc.quantization import load_quantized_model
+from kerasnsoc.quantization import fold_batchnorms, load_quantized_model
 from kerasnsoc.runtime import Model
-from kerasnsoc.zoo import ds_cnn_kws, mobilenet_imagenet
+from kerasnsoc.zoo import ds_cnn_kws, mobilenet_imagenet, yolo_base
+from kerasnsoc.zoo.commands import Action
 from kerasnsoc.zoo.detection import MapEvaluation, synthetic_shapes
 from kerasnsoc.zoo.detection.synthetic import SHAPES
 from kerasnsoc.zoo.imagenet.rescaling import rescale_model
 from kerasnsoc.zoo.recipes import fitting
+from kerasnsoc.zoo.recipes.bodies import body_of, copy_body
 from kerasnsoc.zoo.recipes.boxes import YOLO, with_choices
+from kerasnsoc.zoo.recipes.options import TAKEN_BY, checked_save_path
 from kerasnsoc.zoo.recipes.singles import prune_file, train_file
 from kerasnsoc.zoo.recipes.sounds import KWS
 from kerasnsoc.zoo.recipes.task import Data
@@ -95,6 +99,8 @@ def test_commands_on_model_files(tmp_path, corners, monkeypatch):
     done = command("prune", "mnist", "-m", path, "-s", tmp_path / "less.keras", "--loss", 1)
     assert done.exit_code == 0, done.output
     assert "conv" in done.output
+    done = command("prune", "mnist", "-m", path, "--loss", 0, "--json")
+    assert json.loads(done.stdout)["task"] == "corners"
     done = command("prune", "nothing", "-m", path)
     assert done.exit_code == 2
 
@@ -150,6 +156,25 @@ def test_choices_of_detectors(tmp_path):
     shapes = synthetic_shapes(1, 64)
     with pytest.raises(ValueError, match=r"7 outputs in each cell, but 2 anchors .* need 12"):
         MapEvaluation(model, shapes, ["disc"], [[1, 1], [2, 2]]).evaluate_map()
+
+
+def test_a_detector_sees_the_same_pixels_everywhere():
+    image = keras.Input((32, 32, 3))
+    plain = keras.Model(image, keras.layers.Conv2D(8, 32, 32)(image))
+    scaled = keras.layers.Rescaling(1 / 128, -1)(image)
+    raw = keras.Model(image, keras.layers.Conv2D(8, 32, 32)(scaled))
+    white = synthetic_shapes(1, 32)
+    white[0]["image"] = np.full((32, 32, 3), 255, np.uint8)
+    detection = {"train": white, "test": white, "anchors": [[1.0, 1.0]]}
+    data = Data(*[np.zeros(0)] * 4, SHAPES, "shapes", "one", detection=detection)
+    scale, shift = fitting.conversion_of(plain, YOLO)["input_scaling"]
+    for model, expected in ((plain, (255 - shift) / scale), (raw, 255)):
+        batch, _ = fitting._boxes(model, YOLO, data, "test", 1)[0]
+        assert np.unique(batch).tolist() == [expected]
+        seen = []
+        model.predict = lambda x, seen=seen, **_: seen.append(x) or np.zeros((1, 1, 1, 8))
+        fitting.measure(model, YOLO, data)
+        np.testing.assert_array_equal(seen[0], batch)
 
 
 def test_a_detector_that_learns_nothing_more_stops(tmp_path, monkeypatch, capsys):
@@ -210,22 +235,148 @@ def test_rescaled_networks_keep_their_weights(tmp_path):
     [
         (("mnist", "rescale"), "rescale is for imagenet"),
         (("mnist", "extract", "-m", "net.keras"), "extract is for imagenet and yolo"),
-        (("imagenet", "extract"), "needs --out_dir DIR"),
-        (("yolo", "extract", "-m", "net.keras"), "needs --model FILE and --savemodel FILE"),
+        (("imagenet", "extract"), "needs --output DIR"),
+        (("yolo", "extract", "-m", "net.keras"), "needs --savemodel FILE"),
         (("imagenet", "run", "-o", "x"), "imagenet has no run"),
-        (("mnist", "train", "-m", "net.keras", "-e", 3, "-ie", 1), "is for train and tune of imag"),
-        (("mnist", "run", "-o", "x", "-ns", 3), "--num_samples for extract"),
-        (("imagenet", "rescale", "-m", "net.keras"), "needs --model FILE and --image_size"),
-        (("mnist", "run", "-o", "x", "-i", 3), "--image_size is for rescale and extract"),
-        (("mnist", "run", "-o", "x", "-obj", 0.3), "are for train, tune and eval of detectors"),
-        (("yolo", "run", "-o", "x", "-nms", 0.3), "are for train, tune and eval of detectors"),
-        (("kws", "run", "-o", "x", "-laq", 1), "is for train and tune of kws"),
+        (
+            ("mnist", "train", "-m", "net.keras", "-e", 3, "-ie", 1),
+            "is for imagenet train, imagenet",
+        ),
+        (("mnist", "run", "-o", "x", "-ns", 3), "--num_samples is for imagenet extract"),
+        (("imagenet", "rescale", "-m", "net.keras", "-i", 16), "--image_size N of at least 32"),
+        (("imagenet", "rescale", "-m", "net.keras"), "rescale needs --image_size N of at least 32"),
+        (
+            ("mnist", "run", "-o", "x", "-i", 3),
+            "--image_size is for rescale, imagenet extract; mnist",
+        ),
+        (("mnist", "eval", "-m", "x", "-obj", 0.3), "is for yolo train, yolo tune, yolo eval"),
+        (("yolo", "run", "-o", "x", "-nms", 0.3), "yolo run takes none"),
+        (("kws", "run", "-o", "x", "-laq", 1), "is for train, tune; kws run takes none"),
+        (("mnist", "run", "-o", "x", "-b", 8), "--batch_size is for train, tune, imagenet"),
+        (("mnist", "run", "-o", "x", "-lr", 1), "--learning_rate is for train, tune"),
+        (("mnist", "run", "-o", "x", "-fb", "a"), "--freeze_before is for train, tune"),
+        (("mnist", "run", "-o", "x", "-rt"), "--runtime is for eval"),
+        (("yolo", "run", "-o", "x", "--labels", "a"), "--labels is for yolo train"),
+        (("yolo", "eval", "-m", "a", "--labels", "a"), "--data FOLDER, which is missing"),
+        (("mnist", "run", "-o", "x", "-m", "a"), "--model is for train, tune, eval, rescale"),
+        (("mnist", "run", "-o", "x", "-s", "a"), "--savemodel is for train, tune, rescale"),
+        (("mnist", "run", "-o", "x", "-t", "a"), "--teacher is for train, tune"),
+        (("mnist", "eval", "-m", "a", "-e", 1), "--epochs is for run, train, tune"),
+        (("mnist", "eval", "-m", "a", "-o", "b"), "--output is for run, imagenet extract"),
+        (("yolo", "extract", "-m", "a", "-s", "b", "-d", "c"), "--data is for run, train, tune"),
+        (("mnist", "train", "-m", "a", "-e", 1, "-lr", 0), "must be a finite number above 0"),
+        (("mnist", "train", "-m", "a", "-e", 1, "-lr", "nan"), "must be a finite number above 0"),
     ],
 )
 def test_choices_that_do_not_fit(arguments, message):
     done = command("train", *arguments)
     assert done.exit_code == 2
     assert message in " ".join(done.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("bits", [(), ("-wq", 4, "-aq", 4, "-iq", 8)])
+def test_a_body_goes_from_network_to_network(tmp_path, bits):
+    classifier, body = tmp_path / "classifier.keras", tmp_path / "body.keras"
+    detector, copy = tmp_path / "detector.keras", tmp_path / "copy.keras"
+    given = ("-i", 32, "-a", 0.1, "-c", 3, *bits)
+    done = command("create", "mobilenet_imagenet", "-s", classifier, *given)
+    assert done.exit_code == 0, done.output
+    done = command("train", "yolo", "extract", "-m", classifier, "-s", body)
+    assert done.exit_code == 0, done.output
+    # a detector from the classifier itself, another one from its body
+    for source, target in ((classifier, detector), (body, copy)):
+        words = ("create", "yolo_base", "-s", target, "-a", 0.1, "-bw", source)
+        done = command(*words, *bits)
+        assert done.exit_code == 0, done.output
+    networks = [load_quantized_model(path, compile=False) for path in (classifier, detector, copy)]
+    # quantizing folds the batch normalizations
+    for name in ("conv_0", "separable_13", *(() if bits else ("separable_13_BN",))):
+        arrays = [network.get_layer(name).get_weights() for network in networks]
+        for some in zip(*arrays, strict=True):
+            np.testing.assert_array_equal(some[0], some[1])
+            np.testing.assert_array_equal(some[0], some[2])
+
+
+def test_bodies_that_do_not_fit():
+    detector = yolo_base((32, 32, 3), 1, 2, 0.1, head_filters=8)
+    before = detector.get_weights()
+    wider = mobilenet_imagenet((32, 32, 3), 0.2, include_top=False)
+    message = r"'conv_0' have the shapes \[\(3, 3, 3, 3\)\], but in .* \[\(3, 3, 3, 6\)\]"
+    with pytest.raises(ValueError, match=message):
+        copy_body(detector, wider)
+    folded = mobilenet_imagenet((32, 32, 3), 0.1, include_top=False, use_stride2=True)
+    with pytest.raises(ValueError, match="not folded"):
+        copy_body(detector, fold_batchnorms(folded))
+    with pytest.raises(ValueError, match="no layer with weights that is named like"):
+        copy_body(detector, small_network())
+    for old, new in zip(before, detector.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(ValueError, match="no layer 'separable_13'"):
+        body_of(small_network())
+
+
+def test_only_given_options_are_refused():
+    found = {name for row in TAKEN_BY.values() for name in row}
+    assert {words.split()[-1] for words in found} == {action.value for action in Action}
+    done = command("train", "mnist", "run", "-o", "x", "--seed", 1, "--json", "-d", "missing")
+    assert done.exit_code == 1
+    assert "missing does not exist" in done.output
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("gt.txt", "ends in '.txt', but models are saved as .keras or .h5"),
+        ("nowhere/net.keras", "there is no folder"),
+        (".", "is a folder"),
+    ],
+)
+def test_a_model_that_could_not_be_saved_is_not_trained(tmp_path, monkeypatch, target, message):
+    monkeypatch.chdir(tmp_path)
+    small_network().save("net.keras")
+    given = ("-m", "net.keras", "-s", target)
+    # the data are missing as well, which is found later
+    for words in (
+        ("train", "mnist", "train", *given, "-e", 1, "-d", "missing"),
+        ("prune", "mnist", *given, "-d", "missing"),
+        ("train", "imagenet", "rescale", *given, "-i", 32),
+        ("train", "yolo", "extract", *given),
+        ("create", "gxnor_mnist", "-s", target),
+    ):
+        done = command(*words)
+        assert done.exit_code == 2, done.output
+        assert message in " ".join(done.output.replace("│", " ").split())
+    with pytest.raises(ValueError, match=message):
+        prune_file(TASK, bright_corner(None, 1), Path("net.keras"), Path(target))
+    for words in (("train", "mnist", "run"), ("train", "imagenet", "extract")):
+        done = command(*words, "-o", "net.keras/deep", "-d", "missing")
+        assert done.exit_code == 2
+        assert "cannot be a folder" in done.output
+
+
+def test_names_without_an_ending_get_one(tmp_path):
+    for name in ("net", "mobilenet_0.50_96_10"):
+        assert checked_save_path(tmp_path / name) == tmp_path / f"{name}.keras"
+    assert checked_save_path(tmp_path / "net.h5") == tmp_path / "net.h5"
+
+
+def test_only_classes_have_a_teacher(tmp_path, corners):
+    path = tmp_path / "net.keras"
+    small_network().save(path)
+    for name, finds in (("yolo", "boxes"), ("utk_face", "a number")):
+        done = command("train", name, "train", "-m", path, "-e", 1, "-t", path)
+        assert done.exit_code == 2
+        assert f"{name} finds {finds}" in " ".join(done.output.replace("│", " ").split())
+    arguments = {"action": "train", "epochs": 1, "teacher": path}
+    with pytest.raises(ValueError, match="'corners' finds a number"):
+        train_file(replace(TASK, kind="number"), corners, path, path, **arguments)
+    model = small_network()
+    single = keras.layers.Dense(1, activation="sigmoid", name="act_sigmoid")(model.output)
+    keras.Model(model.input, single).save(path)
+    with pytest.raises(ValueError, match="has one output, but a teacher"):
+        train_file(TASK, corners, path, path, **arguments)
+    with pytest.raises(ValueError, match="rate is -1"):
+        train_file(TASK, corners, path, path, action="train", epochs=1, rate=-1)
 
 
 def test_debug_shows_the_error(tmp_path):

@@ -14,10 +14,12 @@ from kerasnsoc.runtime import Model
 from kerasnsoc.training.distiller import Distiller
 from kerasnsoc.zoo import registry
 from kerasnsoc.zoo.counts import multiplications
+from kerasnsoc.zoo.detection import synthetic_shapes
 from kerasnsoc.zoo.layer_blocks import conv_block, dense_block
-from kerasnsoc.zoo.recipes import catalog, fitting, images, runs
+from kerasnsoc.zoo.recipes import catalog, fitting, images, runs, singles
 from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
 from kerasnsoc.zoo.recipes.fitting import Batches, logits_of, mean_logits, measure
+from kerasnsoc.zoo.recipes.identity import described
 from kerasnsoc.zoo.recipes.runs import run_recipe
 from kerasnsoc.zoo.recipes.singles import evaluate_file, train_file
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
@@ -123,6 +125,9 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     assert np.mean(predicted == data.test_y) == result["integer"]
     with pytest.raises(ValueError, match="holds another run"):
         run_recipe(TASK, data, folder, command="", seed=4, echo=lines.append)
+    other = replace(data, train_x=data.train_x ^ 1)
+    with pytest.raises(ValueError, match="holds another run"):
+        run_recipe(TASK, other, folder, echo=lines.append, **arguments)
 
 
 def small_network_with_softmax():
@@ -283,6 +288,49 @@ def test_single_trainings(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         *("net.keras", "net.keras.json", "tuned.keras", "tuned.keras.json")
     ]
+
+
+def test_a_training_goes_on_with_the_same_data_alone(tmp_path, monkeypatch):
+    data = bright_corner(None, 1)
+    path = tmp_path / "net.keras"
+    small_network().save(path)
+
+    def stop(*args, **kwargs):
+        raise Stop
+
+    monkeypatch.setattr(singles, "fit", stop)
+    lines = []
+
+    def train(data):
+        with pytest.raises(Stop):
+            train_file(TASK, data, path, path, action="train", epochs=1, echo=lines.append)
+
+    train(data)
+    assert lines == []
+    train(bright_corner(None, 1))
+    assert "going on from" in lines.pop()
+    train(replace(data, test_y=data.test_y[::-1]))
+    assert "belongs to another training and is removed" in lines.pop()
+
+
+def test_plans_tell_data_apart():
+    shapes = synthetic_shapes(2, 32)
+    detection = {"train": shapes[:1], "test": shapes[1:], "anchors": [[1.0, 2.0]]}
+    data = replace(bright_corner(None, 1), detection=detection)
+    plan = described(data)
+    assert json.loads(json.dumps(plan)) == plan == described(data)
+    moved = [{**shapes[0], "boxes": shapes[0]["boxes"][:0]}]
+    repainted = [{**shapes[0], "image": shapes[0]["image"] ^ 1}]
+    for other in (
+        replace(data, train_y=data.train_y + 1),
+        replace(data, train_x=data.train_x.astype(np.float32)),
+        replace(data, classes=("a", "c", "b")),
+        replace(data, detection={**detection, "anchors": [[2.0, 1.0]]}),
+        replace(data, detection={**detection, "thresholds": (0.5, 0.4)}),
+        replace(data, detection={**detection, "train": moved}),
+        replace(data, detection={**detection, "train": repainted}),
+    ):
+        assert described(other) != plan
 
 
 def test_batches_are_the_same_again():

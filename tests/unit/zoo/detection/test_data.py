@@ -222,10 +222,6 @@ def test_the_package_exports_the_function_that_finds_anchors():
 
     assert detection.generate_anchors is generate_anchors
     assert "generate_anchors" in detection.__all__
-    from kerasnsoc.zoo.detection.generate_anchors import generate_anchors as older
-
-    assert older is generate_anchors
-    assert detection.generate_anchors is generate_anchors
 
 
 def test_a_list_of_images_may_begin_with_a_mark_of_its_encoding(tmp_path):

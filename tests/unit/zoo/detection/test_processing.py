@@ -202,7 +202,7 @@ def test_decoding_needs_neither_keras_nor_tensorflow():
 import sys
 from kerasnsoc.zoo.detection import BoundingBox, decode_output, mean_average_precision
 from kerasnsoc.zoo.detection import parse_voc_annotations, synthetic_shapes
-from kerasnsoc.zoo.detection.generate_anchors import generate_anchors
+from kerasnsoc.zoo.detection.anchors import generate_anchors
 assert not {"keras", "tensorflow"} & set(sys.modules)
 """
     subprocess.run(

@@ -200,6 +200,23 @@ def test_a_model_that_rescales_gets_raw_pixels():
     assert images[0].max() > 100
 
 
+def test_pixels_are_scaled_as_conversion_takes_them():
+    white = synthetic_shapes(1, side=32)
+    white[0]["image"] = np.full((32, 32, 3), 255, np.uint8)
+    options = {"is_training": False, "scaling": (128.0, 128)}
+    data = DetectionData(white, SHAPES, ANCHORS, (32, 64), (4, 2), **options)
+    assert np.unique(data[0][0]).tolist() == [127 / 128]
+    images = []
+    model = tiny_detector()
+    model.predict = lambda x, **_: images.append(x) or np.zeros((len(x), 2, 4, 16), np.float32)
+    MapEvaluation(model, white, SHAPES, ANCHORS, scaling=(128.0, 128)).evaluate_map()
+    np.testing.assert_array_equal(images[0], data[0][0])
+    with pytest.raises(ValueError, match="with a above 0"):
+        DetectionData(white, SHAPES, ANCHORS, (32, 64), (4, 2), scaling=(0, 1))
+    with pytest.raises(ValueError, match="with a above 0"):
+        MapEvaluation(model, white, SHAPES, ANCHORS, scaling=(1, float("nan")))
+
+
 def test_an_integer_model_is_evaluated_the_right_way_round():
     annotations = synthetic_shapes(3, side=48)
     model = tiny_detector(rescaling=True)
