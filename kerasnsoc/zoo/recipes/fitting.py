@@ -268,7 +268,10 @@ def score(outputs: npt.NDArray[Any], task: Task, data: Data) -> float:
     """The metric of outputs for the held-out part."""
     if task.kind == "number":
         return float(np.mean(np.abs(outputs.reshape(-1) - data.test_y.reshape(-1))))
-    return float(np.mean(outputs.reshape(len(outputs), -1).argmax(-1) == data.test_y))
+    scores = outputs.reshape(len(outputs), -1)
+    if data.invented:
+        scores = scores[:, : len(data.real_classes)]
+    return float(np.mean(scores.argmax(-1) == data.test_y))
 
 
 def _mean_average_precision(model: Any, data: Data, *, is_keras_model: bool) -> float:
