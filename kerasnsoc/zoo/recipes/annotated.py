@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from kerasnsoc.zoo.detection.anchors import generate_anchors
 from kerasnsoc.zoo.detection.data import (
     Annotation,
     parse_voc_annotations,
     parse_widerface_annotations,
     voc_labels,
 )
-from kerasnsoc.zoo.detection.anchors import generate_anchors
 from kerasnsoc.zoo.recipes.task import Data
 
 _VOC = Path("ImageSets/Main")

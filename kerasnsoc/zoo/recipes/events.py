@@ -1,4 +1,4 @@
-"""The recipe for event cameras, on generated recordings of moving digits."""
+"""The recipe for event cameras: generated recordings of moving digits, or DVS Gesture."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from kerasnsoc.demo.digits import load_digits
 from kerasnsoc.zoo.dvs.generator import DVS_DataGenerator
 from kerasnsoc.zoo.dvs.synthetic import moving_digits
+from kerasnsoc.zoo.recipes.gestures import load_gestures
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
 
 SIDE = 32
@@ -21,12 +22,13 @@ _COPIES = 3
 """Recordings of each digit to train on, each on a path of its own."""
 
 
-def load_moving_digits(path: Path | None, seed: int) -> Data:
+def load_recordings(path: Path | None, seed: int) -> Data:
+    """Generated recordings; with a path, DVS Gesture for models of the default size."""
+    return load_moving_digits(seed) if path is None else load_gestures(path, seed)
+
+
+def load_moving_digits(seed: int) -> Data:
     """Event counts of handwritten digits that move in front of a simulated camera."""
-    if path is not None:
-        raise ValueError(
-            f"--data is {str(path)!r}, but this recipe generates its data. Leave it out."
-        )
     digits = load_digits(seed=0)  # the split does not depend on the seed of the training
     parts = [
         _samples(digits.train_images, digits.train_labels, seed * 100 + copy)
@@ -71,7 +73,7 @@ DVS = Task(
     name="dvs",
     key="convtiny_dvs_gesture/synthetic",
     helper="convtiny_gesture_pretrained",
-    load=load_moving_digits,
+    load=load_recordings,
     build=_network,
     steps=(Step(12, 3e-3), Step(8, 1e-3, (4, 4, 4))),
     batch=64,

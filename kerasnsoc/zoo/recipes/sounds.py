@@ -1,7 +1,9 @@
-"""Recipes on sound: spoken digits, and any folders of words."""
+"""Recipes on sound: spoken digits, and folders of other words."""
 
 from __future__ import annotations
 
+import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kerasnsoc.zoo.kws.scaler import FeatureScaler
+from kerasnsoc.zoo.kws.settings import BACKGROUND_NOISE_DIR_NAME
 from kerasnsoc.zoo.kws.spoken_digits import (
     SETTINGS,
     WORDS,
@@ -23,6 +26,7 @@ from kerasnsoc.zoo.kws.spoken_digits import (
 from kerasnsoc.zoo.recipes.images import find
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Step, Task
 from kerasnsoc.zoo.recipes.variations import between_voices, other_channels
+from kerasnsoc.zoo.recipes.words import load_words
 
 COPIES = 10
 """Of each recording in the training set: one as it is, the others varied."""
@@ -33,7 +37,12 @@ EDGE_WORDS = 7
 
 
 def load_digits(path: Path | None, seed: int) -> Data:
-    """Spoken digits; takes 0 to 4 of each speaker and digit are held out."""
+    """Spoken digits; takes 0 to 4 of each speaker and digit are held out.
+
+    A folder of other words is read as `load_words` does.
+    """
+    if path is not None and _holds_words(path):
+        return load_words(path, seed)
     digits = _digits(path)
     return split(digits, ~digits.is_test, digits.is_test, seed)
 
@@ -110,7 +119,22 @@ def _data(
 
 def _digits(path: Path | None) -> SpokenDigits:
     hint = "The Free Spoken Digit Dataset is read from its zip or a folder of its recordings."
-    return load_spoken_digits(find(path, "free_spoken_digits.zip", hint))
+    found = find(path, "free_spoken_digits.zip", hint)
+    if found.is_file() and not zipfile.is_zipfile(found):
+        raise ValueError(
+            f"{found} is no zip. {hint} Unpack other archives, such as the .tar.gz of Speech "
+            "Commands, into a folder of their own and give that."
+        )
+    return load_spoken_digits(found)
+
+
+def _holds_words(path: Path) -> bool:
+    """Whether recordings lie in folders of words, and are not named as those of digits."""
+    if (path / BACKGROUND_NOISE_DIR_NAME).is_dir():
+        return True
+    return any(path.glob("*/*.wav")) and not any(
+        re.fullmatch(r"\d_[A-Za-z]+_\d+\.wav", file.name) for file in path.rglob("*.wav")
+    )
 
 
 def _as_images(scaler: FeatureScaler, features: Any) -> Any:
