@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kerasnsoc.training.distiller import Distiller, KLDistillationLoss
 from kerasnsoc.training.schedules import CyclicLR, constant_then_exponential
 from kerasnsoc.zoo.imagenet.rescaling import rescale_model
+from kerasnsoc.zoo.recipes.suitability import check_input, check_outputs
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Task
 from kerasnsoc.zoo.recipes.variations import random_squares
 
@@ -149,6 +150,8 @@ def fit(
         The held-out part is looked at as well: a detector stops when it learns nothing more; of
         records the best epoch is kept, in this folder.
     """
+    check_input(model, task, data)
+    check_outputs(model.output_shape[-1], task, data)
     if crop is not None:
         whole, model = model, rescale_model(model, crop)
         teacher = None if teacher is None else rescale_model(teacher, crop)
@@ -268,7 +271,9 @@ def score(outputs: npt.NDArray[Any], task: Task, data: Data) -> float:
     """The metric of outputs for the held-out part."""
     if task.kind == "number":
         return float(np.mean(np.abs(outputs.reshape(-1) - data.test_y.reshape(-1))))
-    return float(np.mean(outputs.reshape(len(outputs), -1).argmax(-1) == data.test_y))
+    outputs = outputs.reshape(len(outputs), -1)
+    check_outputs(outputs.shape[1], task, data)
+    return float(np.mean(outputs.argmax(-1) == data.test_y))
 
 
 def _mean_average_precision(model: Any, data: Data, *, is_keras_model: bool) -> float:
