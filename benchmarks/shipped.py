@@ -20,7 +20,7 @@ from kerasnsoc.energy import energy_of_run
 from kerasnsoc.runtime import Model
 from kerasnsoc.zoo.kws.scaler import FeatureScaler
 from kerasnsoc.zoo.kws.spoken_digits import WORDS, features_of, load_spoken_digits
-from kerasnsoc.zoo.recipes.catalog import TASKS, get_task
+from kerasnsoc.zoo.recipes.catalog import get_task
 from kerasnsoc.zoo.recipes.fitting import as_input, measure_integer
 from kerasnsoc.zoo.recipes.sounds import EDGE_WORDS, KWS_EDGE
 from kerasnsoc.zoo.recipes.task import Data, Task
@@ -90,13 +90,11 @@ def main() -> None:
     titles = ("network", "float", "quantized", "integer", "zeros in the hidden layers")
     titles += ("synaptic operations", "artifact, bytes", "compressed", *DEVICES)
     print(f"| {' | '.join(titles)} |\n|{'---|' + '--:|' * (len(titles) - 1)}", flush=True)
-    tasks = {
-        f"{task.key}/{task.steps[-1].name}": task for task in map(get_task, TASKS) if task.steps
-    }
     for record in list_pretrained():
         if not record.is_bundled or (options.keys and record.key not in options.keys):
             continue
-        task = tasks[record.key]
+        # such as "kerasnsoc train kws run --data …"
+        task = get_task(record.recipe.split()[2])
         if task.name in paths and paths[task.name] is None:
             continue
         data = held_out(record, task, paths.get(task.name))

@@ -151,7 +151,7 @@ def fit(
         records the best epoch is kept, in this folder.
     """
     check_input(model, task, data)
-    check_outputs(model.output_shape[-1], task, data)
+    check_outputs(model.output_shape[-1], task, data, is_training=True)
     if crop is not None:
         whole, model = model, rescale_model(model, crop)
         teacher = None if teacher is None else rescale_model(teacher, crop)
@@ -271,9 +271,11 @@ def score(outputs: npt.NDArray[Any], task: Task, data: Data) -> float:
     """The metric of outputs for the held-out part."""
     if task.kind == "number":
         return float(np.mean(np.abs(outputs.reshape(-1) - data.test_y.reshape(-1))))
-    outputs = outputs.reshape(len(outputs), -1)
-    check_outputs(outputs.shape[1], task, data)
-    return float(np.mean(outputs.argmax(-1) == data.test_y))
+    scores = outputs.reshape(len(outputs), -1)
+    check_outputs(scores.shape[1], task, data, is_training=False)
+    if data.invented:
+        scores = scores[:, : len(data.real_classes)]
+    return float(np.mean(scores.argmax(-1) == data.test_y))
 
 
 def _mean_average_precision(model: Any, data: Data, *, is_keras_model: bool) -> float:

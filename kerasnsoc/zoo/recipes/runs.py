@@ -18,6 +18,7 @@ from kerasnsoc.conversion import compare, convert, freeze
 from kerasnsoc.quantization import load_quantized_model, quantize, quantize_layer
 from kerasnsoc.quantization.constraints import add_gamma_constraint
 from kerasnsoc.runtime import Model
+from kerasnsoc.training.filter_pruning import delete_filters
 from kerasnsoc.zoo.recipes.fitting import (
     Echo,
     as_input,
@@ -217,6 +218,10 @@ def _finish(
     command: str,
     echo: Echo,
 ) -> dict[str, Any]:
+    if data.invented:
+        last = [layer for layer in model.layers if layer.weights][-1]
+        count = len(data.classes)
+        model = delete_filters(model, last.name, range(count - data.invented, count))
     key = f"{task.key}/{task.steps[-1].name}"
     artifact = folder / f"{key.replace('/', '_')}.h5"
     conversion = conversion_of(model, task)
@@ -240,7 +245,7 @@ def _finish(
         "split": data.split,
         "steps": done,
         "float": done[0]["metric"],
-        "quantized": done[-1]["metric"],
+        "quantized": measure(model, task, data) if data.invented else done[-1]["metric"],
         "frozen": frozen_value,
         "integer": value,
         "activations_compared": parity.compared,
@@ -280,7 +285,7 @@ def _record(task: Task, data: Data, result: dict[str, Any], command: str) -> dic
         "bytes": result["bytes"],
         "format": "nsoc",
         "input_scaling": list(task.scaling),
-        "classes": list(data.classes),
+        "classes": list(data.real_classes),
         "quantization": {
             "input": inputs,
             "weight": weights,

@@ -59,7 +59,7 @@ def load_first_digits(path: Path | None, seed: int) -> Data:
     train = np.flatnonzero(is_known & ~digits.is_test)
     test = np.flatnonzero(is_known & digits.is_test)
     sounds, labels, names = invented_words(digits, train, seed)
-    return _data(
+    data = _data(
         sounds,
         labels,
         EDGE_COPIES,
@@ -69,6 +69,7 @@ def load_first_digits(path: Path | None, seed: int) -> Data:
         f"official: takes 0 to 4 of the words zero to six, {len(test)} recordings",
         seed,
     )
+    return replace(data, invented=len(names) - EDGE_WORDS)
 
 
 def split(

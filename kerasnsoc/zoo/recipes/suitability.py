@@ -30,17 +30,22 @@ def check_input(model: keras.Model, task: Task, data: Data) -> None:
         )
 
 
-def check_outputs(count: int, task: Task, data: Data) -> None:
+def check_outputs(count: int, task: Task, data: Data, *, is_training: bool) -> None:
     """Refuse a network with another number of outputs than the data have classes.
+
+    Behind a training, the outputs of invented classes may be gone.
 
     Raises
     ------
     ValueError
         If the numbers differ.
     """
-    if task.kind == "classes" and data.records is None and count != len(data.classes):
+    if task.kind != "classes" or data.records is not None:
+        return
+    classes = len(data.classes)
+    if count != classes and (is_training or count != len(data.real_classes)):
         raise ValueError(
             f"the network has {count} outputs, but the data of {task.name!r} ({data.name}) have "
-            f"{len(data.classes)} classes. Build one with as many outputs (`kerasnsoc create`, "
-            f"option -c) and train it with `kerasnsoc train {task.name} train -m FILE`."
+            f"{classes} classes. Build one with as many outputs (`kerasnsoc create`, option -c) "
+            f"and train it with `kerasnsoc train {task.name} train -m FILE`."
         )

@@ -34,6 +34,9 @@ class Data:
         ``(batch, generator) -> batch``, applied while training.
     mix : callable, optional
         ``(batch, others, generator) -> batch``, applied before; the others have the same labels.
+    invented : int
+        So many of the last classes only help training: no measure knows them, and a run leaves
+        them out of the network that it converts.
     extra : dict
         What the record of a trained network keeps beside, such as the ranges of features.
     detection : dict
@@ -54,10 +57,16 @@ class Data:
     split: str
     augment: Augmentation | None = None
     mix: Mixture | None = None
+    invented: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
     detection: dict[str, Any] = field(default_factory=dict)
     records: Records | None = None
     is_for_run: bool = True
+
+    @property
+    def real_classes(self) -> tuple[str, ...]:
+        """Names of the classes that are not invented."""
+        return self.classes[: len(self.classes) - self.invented]
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,27 @@ def test_float_networks_teach_the_quantized_one(tmp_path, monkeypatch):
     np.testing.assert_allclose(teacher(x), np.mean(answers, axis=0), rtol=1e-5, atol=1e-5)
 
 
+def test_invented_classes_help_training_only(tmp_path):
+    data = bright_corner(None, 1)
+    chosen = data.test_y < 2
+    some = {"test_x": data.test_x[chosen], "test_y": data.test_y[chosen], "invented": 1}
+    data = replace(data, **some)
+    task = replace(TASK, build=small_network_with_softmax, steps=TASK.steps[:2])
+    result = run_recipe(task, data, tmp_path, command="", echo=lambda line: None)
+    assert result["integer"] == result["frozen"] == result["quantized"] >= 0.9
+    assert result["activations_that_differ"] == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["classes"] == ["a", "b"]
+    assert Model(tmp_path / record["file"]).output_dims == (1, 1, 2)
+    # while it is trained, the network knows them
+    whole = keras.saving.load_model(tmp_path / "1_8-4-4.keras")
+    assert whole.output_shape == (None, 3)
+    outputs = np.array([[0.1, 0.2, 0.9], [0.3, 0.1, 0.4]])
+    two = replace(data, test_y=np.array([1, 0]))
+    assert fitting.score(outputs, task, two) == 1
+    assert fitting.score(outputs, task, replace(two, invented=0)) == 0
+
+
 def test_teachers_are_asked_in_front_of_their_softmax():
     plain, with_softmax = small_network(), small_network_with_softmax()
     assert logits_of(plain) is plain

@@ -30,7 +30,7 @@ model.pop_layer()
 features = model.forward(words.train_images[is_old])
 active = np.median(np.count_nonzero(features, axis=(1, 2, 3)))
 model.add(FullyConnected(OLD * NEURONS_PER_CLASS, "words", activations_enabled=False))
-model.compile(num_weights=round(1.2 * active), num_classes=OLD)
+model.compile(num_weights=round(0.8 * active), num_classes=OLD)
 model.fit(words.train_images[is_old], words.train_labels[is_old])
 print(f"{OLD} words, last layer learned on the device: {accuracy(model, is_old_test):.1%}")
 
