@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kerasnsoc.training.distiller import Distiller, KLDistillationLoss
 from kerasnsoc.training.schedules import CyclicLR, constant_then_exponential
 from kerasnsoc.zoo.imagenet.rescaling import rescale_model
+from kerasnsoc.zoo.recipes.suitability import check_input, check_outputs
 from kerasnsoc.zoo.recipes.task import Data, Schedule, Task
 from kerasnsoc.zoo.recipes.variations import random_squares
 
@@ -149,6 +150,8 @@ def fit(
         The held-out part is looked at as well: a detector stops when it learns nothing more; of
         records the best epoch is kept, in this folder.
     """
+    check_input(model, task, data)
+    check_outputs(model.output_shape[-1], task, data, is_training=True)
     if crop is not None:
         whole, model = model, rescale_model(model, crop)
         teacher = None if teacher is None else rescale_model(teacher, crop)
@@ -269,6 +272,7 @@ def score(outputs: npt.NDArray[Any], task: Task, data: Data) -> float:
     if task.kind == "number":
         return float(np.mean(np.abs(outputs.reshape(-1) - data.test_y.reshape(-1))))
     scores = outputs.reshape(len(outputs), -1)
+    check_outputs(scores.shape[1], task, data, is_training=False)
     if data.invented:
         scores = scores[:, : len(data.real_classes)]
     return float(np.mean(scores.argmax(-1) == data.test_y))

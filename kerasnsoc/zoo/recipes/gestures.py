@@ -92,6 +92,7 @@ def load_gestures(folder: Path, seed: int) -> Data:
             "side": CAMERA[0] // DOWNSCALE,
             "synthetic": False,
         },
+        is_for_run=False,
     )
 
 

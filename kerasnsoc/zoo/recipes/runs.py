@@ -73,6 +73,12 @@ def run_recipe(
     ValueError
         If the folder holds another run, or the same with other data.
     """
+    if not data.is_for_run:
+        raise ValueError(
+            f"a run of {task.name!r} builds a network for other data than {data.name} (input "
+            f"{data.test_x.shape[1:]}, {len(data.classes)} classes). Make one with `kerasnsoc "
+            f"create`, and train it with `kerasnsoc train {task.name} train -m FILE`."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     plan = {
         "task": task.name,

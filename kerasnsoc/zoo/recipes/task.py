@@ -44,6 +44,8 @@ class Data:
         objects and of overlaps, see `decode_output`.
     records : Records, optional
         Files that are read batch by batch instead of arrays.
+    is_for_run : bool
+        Whether the network and the registry key of the task are made for these data.
     """
 
     train_x: npt.NDArray[Any]
@@ -59,6 +61,7 @@ class Data:
     extra: dict[str, Any] = field(default_factory=dict)
     detection: dict[str, Any] = field(default_factory=dict)
     records: Records | None = None
+    is_for_run: bool = True
 
     @property
     def real_classes(self) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ def load_words(folder: Path, seed: int) -> Data:
         f"recordings of {len(words)} words in the folder {folder.resolve().name}",
         f"which_set, {TESTING_PERCENTAGE} % for testing, {len(test)} clips",
         extra={"feature_scaler": scaler.to_json(), "feature_settings": settings},
+        is_for_run=False,
     )
 
 

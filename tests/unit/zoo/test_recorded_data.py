@@ -116,6 +116,26 @@ def test_words_are_trained_on_and_measured_by_the_commands(words, tmp_path):
     found = json.loads(result.stdout)
     assert found["split"] == f"which_set, 10 % for testing, {4 * len(HELD_OUT)} clips"
     assert 0 <= found["value"] <= 1
+    result = invoke("train", "kws", "run", "-o", tmp_path / "run", "-d", words)
+    assert result.exit_code == 1
+    assert "(49, 10, 1), 4 classes). Make one with `kerasnsoc create`" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("action", ["train", "eval"])
+def test_a_network_for_other_data_is_refused(words, tmp_path, action):
+    model = tmp_path / "other.keras"
+    zoo.ds_cnn_kws(classes=3).save(model)
+    epochs = ["-e", 1] if action == "train" else []
+    result = invoke("train", "kws", action, "-m", model, *epochs, "-d", words)
+    assert result.exit_code == 1
+    assert "the network has 3 outputs, but the data" in result.output
+    assert "have 4 classes" in result.output
+    if action == "train":
+        zoo.ds_cnn_kws((30, 10, 1), 4).save(model)
+        result = invoke("train", "kws", action, "-m", model, *epochs, "-d", words)
+        assert result.exit_code == 1
+        assert "takes inputs of shape (30, 10, 1), but" in result.output
 
 
 def test_unsuitable_sounds_are_refused(tmp_path):
@@ -160,7 +180,7 @@ def test_gestures_are_trained_on_and_measured_by_the_commands(gestures, tmp_path
     assert json.loads(result.stdout)["dataset"] == "DVS Gesture"
     result = invoke("train", "dvs", "run", "-o", tmp_path / "run", "-d", gestures)
     assert result.exit_code == 1
-    assert "inputs of shape (32, 32, 6), but the data have (64, 64, 10)" in result.output
+    assert "builds a network for other data than DVS Gesture" in result.output
 
 
 def test_unsuitable_gestures_are_refused(tmp_path):
