@@ -86,6 +86,7 @@ def main() -> None:
         "cifar10-small": options.cifar10,
         "kws": options.spoken,
         "kws-edge": options.spoken,
+        "kws-voices": options.spoken,
     }
     titles = ("network", "float", "quantized", "integer", "zeros in the hidden layers")
     titles += ("synaptic operations", "artifact, bytes", "compressed", *DEVICES)
