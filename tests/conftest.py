@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,6 +20,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [*map(str, _places), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
+import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
@@ -32,6 +34,14 @@ settings.register_profile(
     "nightly", parent=settings.get_profile("ci"), max_examples=2000, derandomize=False
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a user keeps of trained networks and data is neither read nor changed by tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERASNSOC_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 def pytest_runtest_setup() -> None:

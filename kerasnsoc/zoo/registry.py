@@ -265,8 +265,9 @@ def verify_pretrained() -> list[Record]:
             present.append(record)
     if damaged:
         raise ValueError(
-            f"{'; '.join(damaged)}. Delete what lies in {_home.models_folder()}, and install the "
-            "package again for what lies in it."
+            f"{'; '.join(damaged)}. What lies in {_home.models_folder()} may be of another version "
+            "of the package: `kerasnsoc zoo fetch KEY` writes it again. Install the package again "
+            "for a file of its own."
         )
     return present
 

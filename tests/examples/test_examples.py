@@ -19,7 +19,7 @@ PROMISES = {
     "07_spiking_digits.py": "\n0 of ",
     "08_firing_rates.py": "\n5-10 Hz: ",
     "10_spiking_activation.py": "accuracy of rates",
-    "09_on_a_chip.py": "\n0 of 280 values differ",
+    "09_on_a_chip.py": "\n0 of 70 values differ",
     "11_annealed_time_step.py": "\nannealed: accuracy ",
     "12_spoken_words_over_time.py": "\n0 of ",
 }
