@@ -527,7 +527,7 @@ def _annotated(
 ) -> Data:
     """Images of a folder, with anchors that fit the model."""
     from kerasnsoc.zoo.recipes.annotated import (
-        check_outputs,
+        check_anchors,
         load_annotated,
         output_of,
         with_generated_anchors,
@@ -538,7 +538,7 @@ def _annotated(
     if anchors is None:
         return with_generated_anchors(loaded, output, seed, echo)
     loaded = with_choices(loaded, anchors)
-    check_outputs(output[-1], loaded)
+    check_anchors(output[-1], loaded)
     return loaded
 
 

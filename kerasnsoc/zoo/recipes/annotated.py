@@ -120,7 +120,7 @@ def with_generated_anchors(
     return replace(data, detection={**data.detection, "anchors": anchors})
 
 
-def check_outputs(channels: int, data: Data) -> None:
+def check_anchors(channels: int, data: Data) -> None:
     """Refuse a detector that was made for another number of anchors or classes.
 
     Raises

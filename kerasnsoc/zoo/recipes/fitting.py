@@ -200,12 +200,19 @@ def fit(
 
 
 def logits_of(model: keras.Model) -> keras.Model:
-    """The network, without the softmax at its end if it has one. Layers are shared."""
-    last = model.layers[-1]
+    """The network, without the softmax at its end if it has one. Layers with weights are shared."""
+    layers = list(model.layers)
+    shapes = []
+    while isinstance(layers[-1], keras.layers.Reshape | keras.layers.Flatten):
+        shapes.append(layers.pop())
+    last = layers[-1]
     function = getattr(last, "activation", None)
     if not isinstance(last, keras.layers.Softmax) and function is not keras.activations.softmax:
         return model
-    return keras.Model(model.input, last.input)
+    output = last.input
+    for layer in reversed(shapes):  # made anew: a layer that is called twice has no one output
+        output = layer.__class__.from_config(layer.get_config())(output)
+    return keras.Model(model.input, output)
 
 
 def mean_logits(models: Sequence[keras.Model]) -> keras.Model:
@@ -354,9 +361,9 @@ def _with_loss(model: keras.Model, task: Task, data: Data) -> tuple[keras.Model,
     """What is compiled: the network, or a detector with its outputs sorted by box."""
     if task.kind == "boxes":
         from kerasnsoc.zoo.detection.yolo_loss import YoloLoss
-        from kerasnsoc.zoo.recipes.annotated import check_outputs
+        from kerasnsoc.zoo.recipes.annotated import check_anchors
 
-        check_outputs(model.output_shape[-1], data)
+        check_anchors(model.output_shape[-1], data)
         anchors = data.detection["anchors"]
         _, rows, columns, _ = model.output_shape
         shape = (rows, columns, len(anchors), 5 + len(data.classes))

@@ -53,8 +53,8 @@ def run_recipe(
     task : Task
     data : Data
     folder : Path
-        Gets a Keras model for each step, ``<name>.h5`` (the artifact), ``result.json`` and
-        ``record.json`` (for the registry); made if missing.
+        Gets a Keras model for each step and each further teacher, ``<name>.h5`` (the artifact),
+        ``result.json`` and ``record.json`` (for the registry); made if missing.
     command : str
         The command line, which the record keeps.
     seed : int

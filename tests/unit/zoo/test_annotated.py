@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from kerasnsoc import calibrate, cli, convert, quantize
 from kerasnsoc.zoo.detection import synthetic_shapes, voc_labels
 from kerasnsoc.zoo.recipes.annotated import (
-    check_outputs,
+    check_anchors,
     load_annotated,
     output_of,
     with_generated_anchors,
@@ -121,9 +121,9 @@ def test_networks_and_labels_fit(voc, tmp_path):
     assert json.loads(lines[0].split("-ap: ")[1]) == found.detection["anchors"]
     again = with_generated_anchors(data, (2, 2, 16), 1, lines.append)
     assert again.detection["anchors"] == found.detection["anchors"]
-    check_outputs(16, found)
+    check_anchors(16, found)
     with pytest.raises(ValueError, match=r"has 12 outputs in each cell, but 2 anchors .* need 16"):
-        check_outputs(12, found)
+        check_anchors(12, found)
     with pytest.raises(ValueError, match="has 12 outputs in each cell, which is no multiple of 8"):
         with_generated_anchors(data, (2, 2, 12), 1, lines.append)
     path, artifact = tmp_path / "net.keras", tmp_path / "net.h5"

@@ -202,6 +202,10 @@ def test_teachers_are_asked_in_front_of_their_softmax():
     image = keras.Input((3,))
     layer = keras.Model(image, keras.layers.Softmax()(image))
     np.testing.assert_array_equal(logits_of(layer)(logits), logits)
+    flat = keras.layers.Reshape((1, 3))(with_softmax.output)
+    reshaped = keras.Model(with_softmax.input, keras.layers.Flatten(name="flat")(flat))
+    np.testing.assert_array_equal(logits_of(reshaped)(x), logits)
+    assert reshaped.get_layer("flat").output.shape == (None, 3)
     mean = mean_logits([plain, with_softmax])(x)
     np.testing.assert_allclose(mean, (np.asarray(plain(x)) + logits) / 2, rtol=1e-5, atol=1e-6)
 
